@@ -1,0 +1,13 @@
+//! The decisions of pg_etl, free of Postgres: what to send, what an answer means, when to try again.
+//!
+//! Nothing here reads a clock or a random source that it was not given, and nothing but [`http`] does I/O.
+
+pub mod backoff;
+pub mod breaker;
+pub mod external_id;
+pub mod failure;
+pub mod health;
+pub mod http;
+pub mod odoo;
+pub mod outbox;
+pub mod secret;

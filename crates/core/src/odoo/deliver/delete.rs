@@ -1,0 +1,85 @@
+//! `delete`: a record that is gone already is a success; one that merely looks gone is not.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Delivery;
+use super::divide::Refusal;
+use crate::failure::{ErrorClass, Failure};
+use crate::outbox::Row;
+
+impl Delivery<'_> {
+    pub(super) fn delete(&mut self) {
+        let batch = self.batch;
+        let mut targets: Vec<(&Row, i64)> = Vec::new();
+        for row in &batch.rows {
+            match self.target(row) {
+                Ok(Some(id)) => targets.push((row, id)),
+                Ok(None) => self.deliver_row(row, None),
+                Err(failure) => self.fail(row, failure),
+            }
+        }
+        if targets.is_empty() {
+            return;
+        }
+        let ids: Vec<i64> = targets.iter().map(|(_, id)| *id).collect();
+        let seen = match self.existing(&batch.model, &ids) {
+            Ok(seen) => seen,
+            Err(failure) => {
+                for (row, _) in targets {
+                    self.fail(row, failure.clone());
+                }
+                return;
+            }
+        };
+        let (there, unseen): (Vec<_>, Vec<_>) = targets.into_iter().partition(|(_, id)| seen.contains(id));
+        // One `unlink` with a missing id deletes none, so that these two never travel together.
+        self.unlink(&there);
+        self.unlink(&unseen);
+    }
+
+    /// Deletes the records of `rows` and settles the rows. A search does not find what a record rule hides; `unlink`
+    /// tells the two apart, with MissingError for what is gone and AccessError for what is hidden.
+    fn unlink(&mut self, rows: &[(&Row, i64)]) {
+        let model = &self.batch.model;
+        let results = self.divide(rows.len(), |delivery, places| {
+            let ids: BTreeSet<i64> = places.iter().map(|place| rows[*place].1).collect();
+            let ids: Vec<i64> = ids.into_iter().collect();
+            let call = delivery.new_call(model, "unlink").on(&ids);
+            match delivery.send(&call) {
+                Ok(_) => Ok(places.iter().map(|place| Some(rows[*place].1)).collect()),
+                Err(failure) if failure.class == ErrorClass::Missing && names_all(&failure, model, &ids) => {
+                    Ok(vec![None; places.len()])
+                }
+                Err(failure) => Err(named_missing(failure, model, rows, places)),
+            }
+        });
+        for ((row, _), result) in rows.iter().zip(results) {
+            match result {
+                Ok(deleted) => self.deliver_row(row, deleted),
+                Err(failure) => self.fail(row, failure),
+            }
+        }
+    }
+}
+
+fn names_all(failure: &Failure, model: &str, ids: &[i64]) -> bool {
+    ids.iter().all(|id| crate::odoo::judge::names_record(&failure.message, model, *id))
+}
+
+fn named_missing(failure: Failure, model: &str, rows: &[(&Row, i64)], places: &[usize]) -> Refusal {
+    let named = places
+        .iter()
+        .enumerate()
+        .filter(|(_, place)| crate::odoo::judge::names_record(&failure.message, model, rows[**place].1))
+        .map(|(at, _)| (at, failure.clone()))
+        .collect();
+    Refusal { failure, named }
+}
+
+/// The ids of a list, each a positive whole number.
+pub(super) fn ids_of(value: &Value) -> Option<Vec<i64>> {
+    let ids = value.as_array()?.iter().map(|id| id.as_i64().filter(|id| *id > 0 && i32::try_from(*id).is_ok()));
+    ids.collect()
+}

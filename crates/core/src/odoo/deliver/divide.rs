@@ -1,0 +1,109 @@
+//! A refusal of many is divided until only the bad ones are left.
+
+use super::Delivery;
+use crate::failure::{ErrorClass, Failure};
+
+/// Why a call for several items took no effect.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub failure: Failure,
+    /// Items that the answer names, by their place in the attempt, with what it says of each. Some may be innocent.
+    pub named: Vec<(usize, Failure)>,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { failure, named: Vec::new() }
+    }
+}
+
+/// So many named items are tried one by one; more are tried together and divided again.
+const ONE_BY_ONE: usize = 10;
+
+impl Delivery<'_> {
+    /// Attempts `count` items in as few calls as it takes: all together, then without those a refusal names, then in
+    /// halves. `attempt` gets the items by number and returns one result for each, or why none took effect. Every
+    /// division makes the groups smaller, so that there are at most `2 * count` attempts.
+    pub(super) fn divide<R>(
+        &mut self,
+        count: usize,
+        mut attempt: impl FnMut(&mut Self, &[usize]) -> Result<Vec<R>, Refusal>,
+    ) -> Vec<Result<R, Failure>> {
+        let mut results: Vec<Option<Result<R, Failure>>> = (0..count).map(|_| None).collect();
+        // Taken from the end: groups are pushed in the reverse of the order in which they are to be sent.
+        let mut groups: Vec<Vec<usize>> = vec![(0..count).collect()];
+        while let Some(group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            match attempt(self, &group) {
+                Ok(answers) => {
+                    for (item, answer) in group.iter().zip(answers) {
+                        results[*item] = Some(Ok(answer));
+                    }
+                }
+                Err(refusal) if group.len() == 1 || !is_divisible(refusal.failure.class) => {
+                    let failure = alone(refusal, group.len());
+                    for item in group {
+                        results[item] = Some(Err(failure.clone()));
+                    }
+                }
+                Err(refusal) => split(group, &refusal, &mut groups),
+            }
+        }
+        let lost = || Failure::new(ErrorClass::Unknown, "the answer holds nothing for this row");
+        results.into_iter().map(|result| result.unwrap_or_else(|| Err(lost()))).collect()
+    }
+}
+
+/// Whether one item of several can be to blame for such a refusal.
+fn is_divisible(class: ErrorClass) -> bool {
+    match class {
+        ErrorClass::Dependency
+        | ErrorClass::Invalid
+        | ErrorClass::Forbidden
+        | ErrorClass::Missing
+        | ErrorClass::TooLarge => true,
+        ErrorClass::Unreachable
+        | ErrorClass::Misconfigured
+        | ErrorClass::Throttled
+        | ErrorClass::Unknown
+        | ErrorClass::Conflict
+        | ErrorClass::UnknownModel
+        | ErrorClass::Bug
+        | ErrorClass::Server
+        | ErrorClass::Crashed => false,
+    }
+}
+
+/// The failure of an item that was refused alone, or of a group that is not divided.
+fn alone(refusal: Refusal, size: usize) -> Failure {
+    let mut failure = refusal.failure;
+    if size == 1 && failure.class == ErrorClass::TooLarge {
+        // There is nothing left to halve.
+        failure.class = ErrorClass::Invalid;
+    }
+    failure
+}
+
+fn split(group: Vec<usize>, refusal: &Refusal, groups: &mut Vec<Vec<usize>>) {
+    let is_named = |place: usize| refusal.named.iter().any(|(named, _)| *named == place);
+    let (named, others): (Vec<(usize, usize)>, Vec<(usize, usize)>) =
+        group.iter().copied().enumerate().partition(|(place, _)| is_named(*place));
+    let items = |places: Vec<(usize, usize)>| places.into_iter().map(|(_, item)| item).collect::<Vec<_>>();
+    if named.is_empty() || others.is_empty() {
+        let mut first = group;
+        let second = first.split_off(first.len() / 2);
+        groups.push(second);
+        groups.push(first);
+        return;
+    }
+    // The others go first: a named one may have failed only because it refers to one of them.
+    let named = items(named);
+    if named.len() <= ONE_BY_ONE {
+        groups.extend(named.into_iter().rev().map(|item| vec![item]));
+    } else {
+        groups.push(named);
+    }
+    groups.push(items(others));
+}

@@ -1,0 +1,72 @@
+//! Lines that do not travel inside their record: each is a record of its own that names its parent.
+
+use std::collections::BTreeMap;
+
+use super::Delivery;
+use super::create::Record;
+use super::update::Change;
+use crate::failure::{ErrorClass, Failure};
+use crate::odoo::values::{Line, Reference, Typed, Values};
+
+/// A line with the number of its record, that record's id, and the one2many it stands in.
+pub(super) type Placed<'l> = (usize, i64, &'l str, &'l Line);
+
+impl Delivery<'_> {
+    /// Makes or changes `lines` of records of `model`. Returns the failures, by the number of their record. Lines that
+    /// are not named stay as they are.
+    pub(super) fn save_lines(&mut self, model: &str, lines: &[Placed<'_>]) -> Vec<(usize, Failure)> {
+        if lines.is_empty() {
+            return Vec::new();
+        }
+        let mut by_field: BTreeMap<&str, Vec<Placed<'_>>> = BTreeMap::new();
+        for line in lines {
+            by_field.entry(line.2).or_default().push(*line);
+        }
+        let mut failures = Vec::new();
+        for (field, lines) in by_field {
+            match self.relation(model, field) {
+                Ok((relation, back)) => failures.extend(self.save_lines_of(&relation, &back, &lines)),
+                Err(failure) => failures.extend(lines.iter().map(|(record, ..)| (*record, failure.clone()))),
+            }
+        }
+        failures
+    }
+
+    fn save_lines_of(&mut self, relation: &str, back: &str, lines: &[Placed<'_>]) -> Vec<(usize, Failure)> {
+        let mut made: Vec<(usize, String, Values)> = Vec::new();
+        let mut changed: Vec<(usize, i64, &Values)> = Vec::new();
+        for (record, parent, _, line) in lines {
+            match &line.identity {
+                Reference::Id(id) => changed.push((*record, *id, &line.values)),
+                Reference::External(name) => {
+                    let mut values = line.values.clone();
+                    values.insert(back.to_owned(), Typed::One(Some(Reference::Id(*parent))));
+                    made.push((*record, name.clone(), values));
+                }
+            }
+        }
+        let records: Vec<Record<'_>> =
+            made.iter().map(|(_, name, values)| Record { external_id: name.clone(), values }).collect();
+        let made_results = self.upsert_records(relation, &records);
+        let changes: Vec<Change<'_>> = changed.iter().map(|(_, id, values)| Change { id: *id, values }).collect();
+        let changed_results = self.change(relation, &changes);
+        let made = made.iter().zip(made_results).filter_map(|((record, ..), result)| Some((*record, result.err()?)));
+        let changed = changed.iter().zip(changed_results).filter_map(|((record, ..), result)| Some((*record, result.err()?)));
+        made.chain(changed).map(|(record, failure)| (record, of_line(relation, failure))).collect()
+    }
+
+    /// The model of the lines in `field`, and the many2one that points back.
+    fn relation(&mut self, model: &str, field: &str) -> Result<(String, String), Failure> {
+        let fields = self.fields(model)?;
+        let described = fields.get(field).and_then(|field| Some((field.relation.clone()?, field.relation_field.clone()?)));
+        described.ok_or_else(|| {
+            Failure::new(ErrorClass::Invalid, format!("the lines of {model}.{field} name no field that points back"))
+                .with_remedy("Send the lines in rows of their own.")
+        })
+    }
+}
+
+fn of_line(relation: &str, mut failure: Failure) -> Failure {
+    failure.message = Failure::new(failure.class, format!("a line ({relation}): {}", failure.message)).message;
+    failure
+}

@@ -1,0 +1,236 @@
+//! From a batch to calls, and from answers to one outcome per row.
+//!
+//! | operation | program | file |
+//! |---|---|---|
+//! | create | create-once `load` | [`create`] |
+//! | upsert | create-once `load`, then an update of what was there before | [`upsert`] |
+//! | update | `web_save_multi`, one `write` for equal values, or `write` per row on an Odoo without the former | [`update`] |
+//! | delete | find what is still there, `unlink` it, make sure of the rest | [`delete`] |
+//! | call | the method itself, row by row, guarded by `unless` | [`method`] |
+//!
+//! What must stay true:
+//! * Exactly one outcome per row, whatever any answer holds.
+//! * A refusal of many is divided until only the bad rows are left ([`divide`]); innocent rows are delivered.
+//! * After a call whose outcome is unknown, and after the endpoint stopped answering or letting us in, nothing more is
+//!   sent. Rows that were not sent say so by a class that counts no attempt.
+//! * Every program can run again from its start: what took effect before has no second effect, except a method call,
+//!   which is never sent again here.
+
+mod create;
+mod delete;
+mod divide;
+pub(super) mod gateway;
+mod lines;
+mod lookup;
+mod method;
+mod update;
+mod upsert;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::call::Call;
+use super::client::Client;
+use super::fields::{ModelFields, Purpose};
+use super::guard::check_model;
+use super::values::{Line, Naming, Reader, Reference, Typed, Values, read_payload};
+use crate::failure::{ErrorClass, Failure};
+use crate::outbox::{Batch, Operation, Outcome, Row};
+use gateway::Gateway;
+
+/// What a delivery needs to know besides the batch.
+#[derive(Clone, Copy)]
+pub struct DeliverContext<'a> {
+    /// The module prefix of this installation's external ids, e.g. `pg_etl_1f2e3d4c`.
+    pub namespace: &'a str,
+    /// The connection's name: part of what external ids are made from.
+    pub connection: &'a str,
+    /// Asked before every request; `true` means that no further request is to be sent (shutdown, deadline). Rows that
+    /// were not sent for this come back as [`ErrorClass::Unreachable`].
+    pub should_stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Delivers `batch` and returns exactly one outcome per row, by row id. Never retries what may have taken effect.
+pub fn deliver(client: &Client, batch: &Batch, cx: &DeliverContext<'_>) -> Vec<(i64, Outcome)> {
+    deliver_through(client, batch, cx)
+}
+
+/// [`deliver`] through anything that answers like a client.
+pub(super) fn deliver_through(gateway: &dyn Gateway, batch: &Batch, cx: &DeliverContext<'_>) -> Vec<(i64, Outcome)> {
+    let mut delivery = Delivery {
+        gateway,
+        batch,
+        naming: Naming { namespace: cx.namespace, connection: cx.connection },
+        should_stop: cx.should_stop,
+        outcomes: BTreeMap::new(),
+        halted: None,
+        lookups: HashMap::new(),
+    };
+    match check_model(gateway.endpoint(), &batch.model) {
+        Err(failure) => delivery.fail_all(&failure),
+        Ok(()) => match batch.operation {
+            Operation::Create => delivery.create(),
+            Operation::Upsert => delivery.upsert(),
+            Operation::Update => delivery.update(),
+            Operation::Delete => delivery.delete(),
+            Operation::Call => delivery.call_methods(),
+        },
+    }
+    delivery.finish()
+}
+
+/// One batch on its way.
+struct Delivery<'a> {
+    gateway: &'a dyn Gateway,
+    batch: &'a Batch,
+    naming: Naming<'a>,
+    should_stop: &'a (dyn Fn() -> bool + Sync),
+    outcomes: BTreeMap<i64, Outcome>,
+    /// Why nothing more is sent.
+    halted: Option<Failure>,
+    /// External ids that were looked up, and what was found.
+    lookups: HashMap<String, Option<i64>>,
+}
+
+/// A row whose payload was read.
+struct Ready<'a> {
+    row: &'a Row,
+    values: Values,
+}
+
+impl Delivery<'_> {
+    /// A call of the batch's model, in the batch's context.
+    fn new_call(&self, model: &str, method: &str) -> Call {
+        Call::new(model, method).in_context(&self.batch.context)
+    }
+
+    /// Sends `call`, unless something before it said to stop.
+    fn send(&mut self, call: &Call) -> Result<Value, Failure> {
+        if self.halted.is_none() && (self.should_stop)() {
+            self.halted = Some(Failure::new(ErrorClass::Unreachable, "not sent: delivery was stopped"));
+        }
+        if let Some(failure) = &self.halted {
+            return Err(failure.clone());
+        }
+        let answer = self.gateway.run(call);
+        if let Err(failure) = &answer {
+            self.halted = after(failure);
+        }
+        answer
+    }
+
+    fn fields(&mut self, model: &str) -> Result<Arc<ModelFields>, Failure> {
+        if let Some(failure) = &self.halted {
+            return Err(failure.clone());
+        }
+        let fields = self.gateway.fields(model);
+        if let Err(failure) = &fields {
+            self.halted = after(failure);
+        }
+        fields
+    }
+
+    /// Reads the payloads of `rows`. A row that is refused gets its outcome here and is left out.
+    fn read<'r>(&mut self, rows: impl Iterator<Item = &'r Row>, purpose: Purpose) -> Vec<Ready<'r>> {
+        let mut ready = Vec::new();
+        for row in rows {
+            match self.read_one(row, purpose) {
+                Ok(values) => ready.push(Ready { row, values }),
+                Err(failure) => self.fail(row, failure),
+            }
+        }
+        ready
+    }
+
+    fn read_one(&mut self, row: &Row, purpose: Purpose) -> Result<Values, Failure> {
+        // Also halts where the description cannot be had, so that not every row asks for it.
+        self.fields(&self.batch.model)?;
+        let reader = Reader { endpoint: self.gateway.endpoint(), naming: self.naming, source: self.gateway };
+        let read = || read_payload(reader, &self.batch.model, &row.payload, purpose, &row.external_id);
+        let values = match read() {
+            // The field or the choice may be younger than what we know.
+            Err(failure) if failure.class == ErrorClass::Invalid => {
+                match self.gateway.refreshed_fields(&self.batch.model) {
+                    Some(Ok(_)) => read()?,
+                    Some(Err(_)) | None => return Err(failure),
+                }
+            }
+            other => other?,
+        };
+        if purpose == Purpose::Update && !row.has_record_key {
+            refuse_keyed_lines(&values)?;
+        }
+        Ok(values)
+    }
+
+    fn deliver_row(&mut self, row: &Row, odoo_id: Option<i64>) {
+        self.outcomes.insert(row.id, Outcome::Delivered { odoo_id });
+    }
+
+    fn fail(&mut self, row: &Row, failure: Failure) {
+        self.outcomes.insert(row.id, Outcome::Failed(failure));
+    }
+
+    fn settle(&mut self, row: &Row, result: Result<i64, Failure>) {
+        match result {
+            Ok(id) => self.deliver_row(row, Some(id)),
+            Err(failure) => self.fail(row, failure),
+        }
+    }
+
+    fn fail_all(&mut self, failure: &Failure) {
+        for row in &self.batch.rows {
+            self.fail(row, failure.clone());
+        }
+    }
+
+    /// One outcome per row, in the order of the rows.
+    fn finish(mut self) -> Vec<(i64, Outcome)> {
+        let missing = Failure::new(ErrorClass::Bug, "delivery ended without an outcome for this row");
+        self.batch
+            .rows
+            .iter()
+            .map(|row| {
+                let outcome = self.outcomes.remove(&row.id);
+                (row.id, outcome.unwrap_or_else(|| Outcome::Failed(missing.clone())))
+            })
+            .collect()
+    }
+}
+
+/// What rows that follow a failed call get, where nothing more is to be sent after it.
+fn after(failure: &Failure) -> Option<Failure> {
+    match failure.class {
+        ErrorClass::Unreachable | ErrorClass::Misconfigured | ErrorClass::Throttled => Some(failure.clone()),
+        // Those rows were not sent: they must not count an attempt, nor wait for a grace period.
+        ErrorClass::Unknown => {
+            Some(Failure::new(ErrorClass::Unreachable, "not sent: the call before it in the same batch had no answer"))
+        }
+        ErrorClass::Conflict
+        | ErrorClass::Dependency
+        | ErrorClass::Invalid
+        | ErrorClass::Forbidden
+        | ErrorClass::Missing
+        | ErrorClass::UnknownModel
+        | ErrorClass::TooLarge
+        | ErrorClass::Bug
+        | ErrorClass::Server
+        | ErrorClass::Crashed => None,
+    }
+}
+
+/// Without a record key the record's external id is the row's own, and no two rows would name the same line.
+fn refuse_keyed_lines(values: &Values) -> Result<(), Failure> {
+    let keyed = |line: &Line| matches!(line.identity, Reference::External(_));
+    for (name, value) in values {
+        if let Typed::Lines(lines) = value
+            && lines.iter().any(keyed)
+        {
+            return Err(Failure::new(ErrorClass::Invalid, format!("{name}: lines with a key need the record's record_key"))
+                .with_remedy("Give the row a record_key, or name lines by their Odoo id as [1, id, {…}]."));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! Outbound rows: what one row asks for, which of them travel together, and what their outcome means.
+//!
+//! The way is always forward: `enqueue → claim → plan → send → judge → settle`. `plan` and `settle` are pure and live
+//! here; `send` is [`crate::odoo::deliver`]; `claim` is one SQL statement of the extension.
+
+pub mod admission;
+pub mod plan;
+pub mod row;
+pub mod settle;
+
+pub use admission::{Admitted, Refusal, admit};
+pub use plan::{Batch, Claimed, plan};
+pub use row::{Operation, Outcome, Row};
+pub use settle::{Patience, Settlement, Tried, settle};

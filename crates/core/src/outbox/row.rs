@@ -1,0 +1,68 @@
+//! One outbound row and what became of it.
+
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+
+/// What a row asks Odoo to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// Make the record, or change it where it exists.
+    Upsert,
+    /// Make the record; where its external id exists, nothing happens.
+    Create,
+    /// Change a record that exists.
+    Update,
+    /// Remove the record; one that is gone already is a success.
+    Delete,
+    /// Call an allow-listed method.
+    Call,
+}
+
+impl Operation {
+    pub const ALL: [Self; 5] = [Self::Upsert, Self::Create, Self::Update, Self::Delete, Self::Call];
+
+    /// The name stored in `ops.odoo_outbox.operation`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Upsert => "upsert",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Call => "call",
+        }
+    }
+
+    /// The operation of that name, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+}
+
+/// One claimed row, read and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// `ops.odoo_outbox.id`.
+    pub id: i64,
+    pub model: String,
+    pub operation: Operation,
+    /// Field values (or, for [`Operation::Call`], the call), without `odoo_id` and `id`.
+    pub payload: Map<String, Value>,
+    /// The Odoo record, where the payload or an earlier delivery names it. Always > 0.
+    pub odoo_id: Option<i64>,
+    /// The external id that belongs to this row's record: see [`crate::external_id`].
+    pub external_id: String,
+    /// Whether the row names its record by a record key. Without one, and without `odoo_id`, only a create makes sense.
+    pub has_record_key: bool,
+}
+
+/// What became of one row of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It took effect in Odoo, now or before; the id of the record where there is one.
+    Delivered { odoo_id: Option<i64> },
+    /// It did not, or nobody knows: the class says which.
+    Failed(Failure),
+}

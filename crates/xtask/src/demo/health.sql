@@ -1,0 +1,1 @@
+SELECT component, status, value, threshold, detail, remedy FROM etl.health_report()

@@ -1,0 +1,374 @@
+//! `cargo xtask test`: every test there is, against real servers, with a summary.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::command;
+use crate::deps::{self, apt};
+use crate::ext::{self, Build};
+use crate::pg::PgVersion;
+use crate::place::{self, ServerUser};
+use crate::progress::{BOLD, DIM, GREEN, RED, elapsed, say};
+
+/// The crates whose tests need no server.
+const UNIT: &[&str] = &["pg_etl_core", "odoo-sim", "xtask"];
+
+/// The outside-in tests.
+const SERVER: &str = "pg_etl-tests";
+
+/// The outside-in tests that run on the second version as well.
+const SUBSET: &[&str] = &["main_job", "install", "health"];
+
+/// Tells the outside-in tests which version to start.
+const ENV_PG: &str = "PG_ETL_PG";
+
+/// Tells the outside-in tests that the real Odoo takes part.
+const ENV_ODOO: &str = "PG_ETL_ODOO";
+
+/// How much is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Pure code.
+    Unit,
+    /// `#[pg_test]`: inside a server.
+    Pg,
+    /// From outside, with the simulator.
+    Server,
+    /// From outside, with the real Odoo too.
+    Odoo,
+    All,
+}
+
+impl Tier {
+    fn unit(self) -> bool {
+        matches!(self, Self::Unit | Self::All)
+    }
+
+    fn pg(self) -> bool {
+        matches!(self, Self::Pg | Self::All)
+    }
+
+    fn outside(self) -> bool {
+        matches!(self, Self::Server | Self::Odoo | Self::All)
+    }
+
+    fn odoo(self) -> bool {
+        matches!(self, Self::Odoo | Self::All)
+    }
+}
+
+/// The version that an outside-in test shall start: `PG_ETL_PG`, else one that is there.
+pub fn pg_under_test() -> Result<PgVersion> {
+    match std::env::var(ENV_PG) {
+        Ok(text) => text.parse(),
+        Err(_) => Ok(PgVersion::preferred()),
+    }
+}
+
+/// Whether the tests that need the real Odoo shall run.
+pub fn odoo_takes_part() -> bool {
+    std::env::var(ENV_ODOO).is_ok_and(|value| value == "1")
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Unit,
+    InServer(PgVersion),
+    Servers(PgVersion),
+    Install(PgVersion),
+    Outside(PgVersion),
+    OutsideSubset(PgVersion),
+}
+
+impl Stage {
+    fn name(self) -> String {
+        match self {
+            Self::Unit => "Unit tests".to_owned(),
+            Self::InServer(version) => format!("Tests inside PostgreSQL {version}"),
+            Self::Servers(version) => {
+                format!("Starting and stopping the servers, PostgreSQL {version}")
+            }
+            Self::Install(version) => format!("Install into PostgreSQL {version}"),
+            Self::Outside(version) => format!("Outside-in tests on PostgreSQL {version}"),
+            Self::OutsideSubset(version) => format!(
+                "Outside-in tests on PostgreSQL {version}: {}",
+                SUBSET.join(", ")
+            ),
+        }
+    }
+}
+
+/// The stages in order. Without a version: everything on 15, and on 17 what differs between servers.
+fn plan(version: Option<PgVersion>, tier: Tier) -> Vec<Stage> {
+    let main = version.unwrap_or(PgVersion::V15);
+    let mut stages = Vec::new();
+    if tier.unit() {
+        stages.push(Stage::Unit);
+    }
+    if tier.pg() {
+        stages.push(Stage::InServer(main));
+    }
+    if tier.outside() {
+        stages.extend([
+            Stage::Servers(main),
+            Stage::Install(main),
+            Stage::Outside(main),
+        ]);
+        if version.is_none() {
+            stages.extend([
+                Stage::Install(PgVersion::V17),
+                Stage::OutsideSubset(PgVersion::V17),
+            ]);
+        }
+    }
+    stages
+}
+
+/// Runs the stages to the end; an error if any failed.
+pub fn run(version: Option<PgVersion>, tier: Tier, filter: &[String]) -> Result<()> {
+    let mut summary = Vec::new();
+    let mut broken = Vec::new();
+    for stage in plan(version, tier) {
+        if let Stage::Outside(version) | Stage::OutsideSubset(version) = stage
+            && broken.contains(&version)
+        {
+            continue;
+        }
+        say(format_args!("\n{BOLD}▶ {}{BOLD:#}", stage.name()));
+        let started = Instant::now();
+        let mut tally = Tally::default();
+        let outcome = stage.run(tier, filter, &mut tally);
+        if let Err(error) = &outcome {
+            say(format_args!("{RED}✗{RED:#} {}: {error:#}", stage.name()));
+            if let Stage::Install(version) = stage {
+                broken.push(version);
+            }
+        }
+        summary.push(Line {
+            stage,
+            passed: outcome.is_ok(),
+            tally,
+            time: started.elapsed(),
+        });
+    }
+    place::sweep(&place::cache_dir("tmp")?)?;
+    conclude(&summary)
+}
+
+impl Stage {
+    fn run(self, tier: Tier, filter: &[String], tally: &mut Tally) -> Result<()> {
+        match self {
+            Self::Unit => {
+                let mut test = cargo(&["test"]);
+                test.args(UNIT.iter().flat_map(|name| ["--package", name]));
+                finish(test, filter, tally)
+            }
+            Self::InServer(version) => in_server(version, filter, tally),
+            Self::Servers(version) => {
+                let mut test = cargo(&["test", "--package", "xtask", "--test", "servers"]);
+                if tier.odoo() {
+                    test.args(["--test", "odoo"]);
+                }
+                test.env(ENV_PG, version.major());
+                finish(test, filter, tally)
+            }
+            Self::Install(version) => ext::install(version, &Build::release()),
+            Self::Outside(version) => finish(outside(version, tier), filter, tally),
+            Self::OutsideSubset(version) => {
+                let mut test = outside(version, tier);
+                test.args(SUBSET.iter().flat_map(|name| ["--test", name]));
+                finish(test, filter, tally)
+            }
+        }
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.args(arguments).current_dir(place::workspace());
+    cargo
+}
+
+fn outside(version: PgVersion, tier: Tier) -> Command {
+    let mut test = cargo(&["test", "--package", SERVER]);
+    test.env(ENV_PG, version.major())
+        .env(ENV_ODOO, takes_part(tier));
+    test
+}
+
+fn takes_part(tier: Tier) -> &'static str {
+    if tier.odoo() { "1" } else { "0" }
+}
+
+/// A filter is passed on to the test programs; all test programs run, even after one has failed.
+fn finish(mut test: Command, filter: &[String], tally: &mut Tally) -> Result<()> {
+    test.arg("--no-fail-fast").arg("--").args(filter);
+    command::streamed(&mut test, |line| tally.read(line))
+}
+
+/// pgrx makes its own cluster. As root it must hand the server over to another user, which it does through sudo.
+fn in_server(version: PgVersion, filter: &[String], tally: &mut Tally) -> Result<()> {
+    deps::ensure(&[version])?;
+    let mut test = cargo(&["pgrx", "test", version.feature(), "--package", ext::PACKAGE]);
+    test.args(["--no-default-features", "--features", version.feature()]);
+    let user = ServerUser::find()?;
+    let dir = place::temporary_dir("pgrx")?;
+    if user.switch {
+        apt::install(&["sudo"])?;
+        user.private_dir(&dir)?;
+        test.args(["--runas", &user.name])
+            .arg("--pgdata")
+            .arg(dir.join("data"));
+    }
+    if let Some(name) = filter.first() {
+        test.arg(name);
+    }
+    let outcome = command::streamed(&mut test, |line| tally.read(line));
+    let _ = std::fs::remove_dir_all(&dir);
+    outcome
+}
+
+/// What the test programs said about themselves.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Tally {
+    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn read(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        for part in result.split(['.', ';']) {
+            if let Some((Ok(count), what)) = part
+                .trim()
+                .split_once(' ')
+                .map(|(n, what)| (n.parse::<u64>(), what))
+            {
+                match what {
+                    "passed" => self.passed += count,
+                    "failed" => self.failed += count,
+                    "ignored" => self.ignored += count,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+struct Line {
+    stage: Stage,
+    passed: bool,
+    tally: Tally,
+    time: Duration,
+}
+
+fn conclude(summary: &[Line]) -> Result<()> {
+    let width = summary
+        .iter()
+        .map(|line| line.stage.name().chars().count())
+        .max()
+        .unwrap_or(0);
+    say(format_args!("\n{BOLD}Summary{BOLD:#}"));
+    let mut total = Tally::default();
+    for line in summary {
+        let mark = if line.passed {
+            format!("{GREEN}✓{GREEN:#}")
+        } else {
+            format!("{RED}✗{RED:#}")
+        };
+        let counts = match line.stage {
+            Stage::Install(_) => String::new(),
+            _ => line.tally.to_string(),
+        };
+        say(format_args!(
+            "{mark} {:<width$}  {counts:<34} {DIM}{}{DIM:#}",
+            line.stage.name(),
+            elapsed(line.time)
+        ));
+        total.passed += line.tally.passed;
+        total.failed += line.tally.failed;
+        total.ignored += line.tally.ignored;
+    }
+    let time = summary.iter().map(|line| line.time).sum();
+    say(format_args!("{BOLD}{total} in {}{BOLD:#}", elapsed(time)));
+    let failed: Vec<String> = summary
+        .iter()
+        .filter(|line| !line.passed)
+        .map(|line| line.stage.name())
+        .collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("failed: {}", failed.join("; "))
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} ignored",
+            self.passed, self.failed, self.ignored
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_default_everything_on_15_and_a_part_on_17() {
+        let stages = plan(None, Tier::All);
+        assert_eq!(
+            stages,
+            [
+                Stage::Unit,
+                Stage::InServer(PgVersion::V15),
+                Stage::Servers(PgVersion::V15),
+                Stage::Install(PgVersion::V15),
+                Stage::Outside(PgVersion::V15),
+                Stage::Install(PgVersion::V17),
+                Stage::OutsideSubset(PgVersion::V17),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_version_gets_the_whole_suite_alone() {
+        let stages = plan(Some(PgVersion::V17), Tier::Server);
+        assert_eq!(
+            stages,
+            [
+                Stage::Servers(PgVersion::V17),
+                Stage::Install(PgVersion::V17),
+                Stage::Outside(PgVersion::V17)
+            ]
+        );
+        assert_eq!(plan(None, Tier::Unit), [Stage::Unit]);
+    }
+
+    #[test]
+    fn results_add_up() {
+        let mut tally = Tally::default();
+        tally.read("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.02s\n");
+        tally.read(
+            "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        );
+        tally.read("test tests::a ... ok\n");
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 14,
+                failed: 1,
+                ignored: 1
+            }
+        );
+    }
+}

@@ -1,0 +1,72 @@
+-- Claims due rows of one connection: out of the queue, into a claim, attempt counted. One statement, so one snapshot.
+-- $1 connection, $2 and $3 the lap's cursor (rank, id), $4 rows wanted, $5 claim, $6 owner, $7 bytes wanted, $8 locked_by, $9 run
+WITH win AS MATERIALIZED (
+  (SELECT q.id, q.key_hash AS k, q.lot, NULL::int AS rank
+   FROM etl.queue q
+   WHERE q.connection = $1 AND NOT q.fresh AND q.due <= now()
+   ORDER BY q.due, q.id LIMIT greatest($4 / 4, 1))
+  UNION ALL
+  (SELECT q.id, q.key_hash, q.lot, q.rank
+   FROM etl.queue q
+   WHERE q.connection = $1 AND q.fresh AND (q.rank, q.id) > ($2, $3)
+   ORDER BY q.rank, q.id LIMIT $4)
+),
+busy AS MATERIALIZED (SELECT DISTINCT unnest(c.keys) AS k FROM etl.claims c WHERE c.connection = $1),
+-- Per key the first id that must wait: the key is on its way, an older row of it is not in this window, or it is held.
+bar AS MATERIALIZED (
+  SELECT w.k, least(
+    CASE WHEN EXISTS (SELECT FROM busy b WHERE b.k = w.k) THEN 0 END,
+    (SELECT b.id FROM etl.queue b
+     WHERE b.connection = $1 AND b.key_hash = w.k AND b.id < w.hi AND NOT b.id = ANY (w.ids) ORDER BY b.id LIMIT 1),
+    (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND h.until > now())) AS id
+  FROM (SELECT k, max(id) AS hi, array_agg(id) AS ids FROM win WHERE k IS NOT NULL GROUP BY k) w
+),
+-- A row that somebody has locked is left alone, and with it the younger rows of its key.
+got AS MATERIALIZED (
+  SELECT o.id, CASE WHEN pg_column_compression(o.payload) IS NULL THEN pg_column_size(o.payload)
+                    ELSE octet_length(o.payload::text) END AS bytes
+  FROM ops.odoo_outbox o
+  WHERE o.id = ANY (ARRAY(SELECT w.id FROM win w LEFT JOIN bar b ON b.k = w.k WHERE b.id IS NULL OR w.id < b.id))
+    AND o.status = 'queued'
+  FOR UPDATE SKIP LOCKED
+),
+free AS MATERIALIZED (
+  SELECT x.id, x.k, x.lot FROM (
+    SELECT w.id, w.k, w.lot,
+           bool_and(g.id IS NOT NULL) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free,
+           sum(coalesce(g.bytes, 0)) OVER (ORDER BY w.id) - coalesce(g.bytes, 0) AS bytes_before
+    FROM win w LEFT JOIN got g ON g.id = w.id) x
+  WHERE x.free AND x.bytes_before < $7
+),
+-- Rows that were in the hands of a worker when it died go by themselves, half of them at a time.
+chosen AS MATERIALIZED (
+  SELECT y.id, y.k FROM (
+    SELECT f.id, f.k,
+           bool_and(l.lot IS NULL OR f.lot IS NOT DISTINCT FROM l.lot)
+             OVER (PARTITION BY coalesce(f.k, f.id), f.k IS NULL ORDER BY f.id) AS mine
+    FROM free f CROSS JOIN (SELECT min(lot) AS lot FROM free) l) y
+  WHERE y.mine
+),
+dequeued AS (DELETE FROM etl.queue q WHERE q.id = ANY (ARRAY(SELECT c.id FROM chosen c))),
+claimed AS (
+  INSERT INTO etl.claims (claim, connection, owner, ids, keys)
+  SELECT $5, $1, $6, array_agg(c.id ORDER BY c.id), coalesce(array_agg(DISTINCT c.k) FILTER (WHERE c.k IS NOT NULL), '{}')
+  FROM chosen c HAVING count(*) > 0
+),
+marked AS (
+  UPDATE ops.odoo_outbox o
+  SET status = 'processing', attempts = o.attempts + 1, locked_at = clock_timestamp(), locked_by = $8, claim = $5, run_id = $9
+  WHERE o.id = ANY (ARRAY(SELECT c.id FROM chosen c))
+  RETURNING o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection
+)
+SELECT lap.rank AS lap_rank, lap.id AS lap_id,
+       m.id, m.model, m.operation, m.payload::text AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
+       coalesce(m.odoo_id, l.odoo_id) AS odoo_id, c.k AS key
+-- NULL: the window reached the end of the queue, the next lap starts at its beginning.
+FROM (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT max(rank) FROM win)) AS id
+      FROM win w HAVING count(w.rank) >= $4) lap
+RIGHT JOIN (VALUES (1)) one ON true
+LEFT JOIN (marked m JOIN chosen c ON c.id = m.id
+  LEFT JOIN etl.links l ON l.connection = m.connection AND l.model = m.model
+    AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) ON true
+ORDER BY m.id

@@ -1,0 +1,16 @@
+-- What a call taught about its connection. $1 connection, $2 whether it answered as it should, $3 failures in a row, $4 seconds
+-- to the next probe, $5 seconds of throttling, $6 reason to pause, $7 error class, $8 error, $9 remedy, $10 protocol, $11 version
+UPDATE etl.connection_state s
+SET failures = $3,
+    probe_at = now() + $4 * interval '1 s',
+    throttled_until = CASE WHEN $5 IS NOT NULL THEN now() + $5 * interval '1 s' WHEN $2 THEN NULL ELSE s.throttled_until END,
+    paused_at = CASE WHEN $6 IS NOT NULL THEN coalesce(s.paused_at, now()) ELSE s.paused_at END,
+    paused_reason = CASE WHEN $6 IS NOT NULL AND s.paused_at IS NULL THEN $6 ELSE s.paused_reason END,
+    remedy = CASE WHEN $2 AND s.paused_at IS NULL THEN NULL ELSE coalesce($9, s.remedy) END,
+    last_ok_at = CASE WHEN $2 THEN now() ELSE s.last_ok_at END,
+    last_error_at = CASE WHEN $7 IS NOT NULL THEN now() ELSE s.last_error_at END,
+    last_error_class = coalesce($7, s.last_error_class),
+    last_error = coalesce($8, s.last_error),
+    protocol = coalesce($10, s.protocol),
+    version = coalesce($11, s.version)
+WHERE s.connection = $1

@@ -1,0 +1,53 @@
+-- Takes back what dead workers held. Nobody knows what took effect: rows whose sending is safe to repeat go back, in halves, so
+-- that a row that kills workers ends up alone; a call that cannot be checked becomes a dead letter.
+-- $1 own number, $2 crashes after which a row that is alone is given up, $3 seconds that later rows of its key wait
+WITH dead AS MATERIALIZED (
+  SELECT c.claim, c.connection, c.ids FROM etl.claims c
+  WHERE c.owner <> $1 AND NOT etl._owner_alive(c.owner)
+  FOR UPDATE SKIP LOCKED
+),
+gone AS (DELETE FROM etl.claims c USING dead d WHERE c.claim = d.claim),
+halves AS MATERIALIZED (
+  SELECT d.claim, u.id, u.n * 2 <= cardinality(d.ids) AS first_half, cardinality(d.ids) = 1 AS alone
+  FROM dead d CROSS JOIN LATERAL unnest(d.ids) WITH ORDINALITY AS u (id, n)
+),
+lots AS MATERIALIZED (
+  SELECT x.claim, x.first_half, nextval('etl.lot_seq') AS lot
+  FROM (SELECT DISTINCT h.claim, h.first_half FROM halves h) x
+),
+verdict AS MATERIALIZED (
+  SELECT o.id, h.claim, l.lot, etl._key_hash(o.model, o.record_key, o.payload) AS key,
+         CASE WHEN h.alone AND o.crashes + 1 >= $2 THEN 'crashed'
+              WHEN o.operation = 'call' AND NOT o.payload ? 'unless' THEN 'unknown' END AS class
+  FROM halves h JOIN lots l ON l.claim = h.claim AND l.first_half = h.first_half
+  JOIN ops.odoo_outbox o ON o.id = h.id AND o.claim = h.claim
+),
+back AS (
+  UPDATE ops.odoo_outbox o
+  SET status = CASE WHEN v.class IS NULL THEN 'queued' ELSE 'failed' END,
+      error_class = coalesce(v.class, 'unknown'),
+      last_error = CASE v.class
+        WHEN 'crashed' THEN 'the worker died ' || o.crashes + 1 || ' times while it held this row alone'
+        WHEN 'unknown' THEN 'the worker died while this call was on its way: nobody knows whether it took effect. Look in Odoo; if it did not: SELECT etl.replay(' || o.id || ', force => true)'
+        ELSE 'the worker died while this row was on its way; sent again' END,
+      crashes = o.crashes + 1,
+      finished_at = CASE WHEN v.class IS NOT NULL THEN clock_timestamp() END,
+      locked_at = NULL, locked_by = NULL, claim = -v.claim
+  FROM verdict v WHERE o.id = v.id
+  RETURNING o.id, o.status, o.connection, o.operation, o.priority, o.next_run_at, v.key, v.lot
+),
+requeued AS (
+  INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh, lot)
+  SELECT b.id, b.connection, -b.priority::int, b.key, coalesce(b.next_run_at, now()), false, b.lot
+  FROM back b WHERE b.status = 'queued'
+  ON CONFLICT (id) DO NOTHING
+),
+-- The rows on their way were the last of their keys: each key is held after the youngest of them.
+held AS (
+  INSERT INTO etl.holds AS h (connection, key_hash, after_id, until)
+  SELECT b.connection, b.key, max(b.id), clock_timestamp() + $3 * interval '1 s'
+  FROM back b WHERE b.key IS NOT NULL AND b.operation IN ('update', 'upsert', 'call') AND $3 > 0
+  GROUP BY b.connection, b.key
+  ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until)
+)
+SELECT count(*) FILTER (WHERE b.status = 'queued') AS retried, count(*) FILTER (WHERE b.status = 'failed') AS failed FROM back b

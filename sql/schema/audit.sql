@@ -1,0 +1,25 @@
+-- Who changed what. Every mutating call of the API leaves one row.
+
+CREATE TABLE etl.audit_log (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  actor text NOT NULL,
+  action text NOT NULL,
+  target text NOT NULL,
+  before jsonb,
+  after jsonb
+);
+COMMENT ON TABLE etl.audit_log IS 'Every mutating call: who, when, what, before and after. Holds references to secrets, never a secret.';
+ALTER TABLE etl.audit_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reader ON etl.audit_log FOR SELECT TO etl_admin USING (true);
+CREATE POLICY worker ON etl.audit_log FOR INSERT TO etl_worker WITH CHECK (true);
+SELECT pg_catalog.pg_extension_config_dump('etl.audit_log', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.audit_log_id_seq', '');
+
+-- API: Private. The session's user is who acted, whatever SECURITY DEFINER function it came through.
+CREATE FUNCTION etl._audit(action text, target text, before jsonb DEFAULT NULL, after jsonb DEFAULT NULL) RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $$ INSERT INTO etl.audit_log (actor, action, target, before, after)
+        VALUES (session_user::text, action, target, before, after) $$;
+COMMENT ON FUNCTION etl._audit(text, text, jsonb, jsonb) IS 'Leaves one row in etl.audit_log.';
+ALTER FUNCTION etl._audit(text, text, jsonb, jsonb) OWNER TO etl_worker;

@@ -1,0 +1,5 @@
+SELECT o.id, o.connection, o.model, o.operation, o.record_key, o.odoo_id, o.error_class, o.last_error, o.attempts, o.crashes,
+       o.created_at, o.finished_at AS failed_at,
+       format('SELECT etl.replay(%s);', o.id) AS replay_with
+FROM ops.odoo_outbox o
+WHERE o.status = 'failed'

@@ -1,0 +1,71 @@
+//! Is everything in step? Signals by SQL, the verdict by `pg_etl_core::health`. Never calls the network.
+
+use pg_etl_core::health::{Finding, Signals, overall, report};
+use pgrx::prelude::*;
+use serde_json::json;
+
+use crate::error::{complain, spi_failed};
+
+fn signals() -> Signals {
+    let (preloaded, enabled) = (crate::worker::is_preloaded(), crate::gucs::enabled());
+    if !crate::setup::is_set_up() {
+        let query = "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'";
+        let extension_version = Spi::get_one::<String>(query).unwrap_or_else(|error| spi_failed(error)).unwrap_or_default();
+        let workers = Spi::get_one::<pgrx::JsonB>("SELECT jsonb_agg(jsonb_build_object('state', w.state, 'detail', w.detail)) FROM etl._workers() w");
+        let workers = workers.unwrap_or_else(|error| spi_failed(error)).and_then(|json| serde_json::from_value(json.0).ok());
+        return Signals {
+            preloaded,
+            enabled,
+            workers: workers.unwrap_or_default(),
+            library_version: env!("CARGO_PKG_VERSION").to_owned(),
+            extension_version,
+            ..Signals::default()
+        };
+    }
+    let counted = Spi::get_one_with_args::<pgrx::JsonB>(include_str!("../../sql/queries/health_signals.sql"), &[preloaded.into(), enabled.into()]);
+    let counted = counted.unwrap_or_else(|error| spi_failed(error)).map(|json| json.0).unwrap_or_default();
+    serde_json::from_value(counted)
+        .unwrap_or_else(|error| complain(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("the health signals could not be read: {error}")).raise())
+}
+
+/// For programs.
+#[pg_extern(sql = false)]
+fn health() -> pgrx::JsonB {
+    let findings = report(&signals());
+    let checks: serde_json::Map<_, _> = findings
+        .iter()
+        .map(|finding| {
+            let check = json!({
+                "status": finding.status, "value": finding.value, "threshold": finding.threshold, "detail": finding.detail, "remedy": finding.remedy,
+            });
+            (finding.component.replace(' ', "_"), check)
+        })
+        .collect();
+    let checked_at = pgrx::datum::TimestampWithTimeZone::to_iso_string(now());
+    pgrx::JsonB(json!({"status": overall(&findings), "checks": checks, "checked_at": checked_at}))
+}
+
+/// For people.
+#[pg_extern(sql = false)]
+fn health_report() -> TableIterator<
+    'static,
+    (
+        name!(component, String),
+        name!(status, String),
+        name!(value, String),
+        name!(threshold, String),
+        name!(detail, String),
+        name!(remedy, Option<String>),
+        name!(checked_at, TimestampWithTimeZone),
+    ),
+> {
+    let at = now();
+    TableIterator::new(report(&signals()).into_iter().map(move |finding| {
+        let Finding { component, status, value, threshold, detail, remedy } = finding;
+        (component, status.name().to_owned(), value, threshold, detail, Some(remedy).filter(|remedy| !remedy.is_empty()), at)
+    }))
+}
+
+fn now() -> TimestampWithTimeZone {
+    pgrx::datum::clock_timestamp()
+}

@@ -1,0 +1,40 @@
+//! pg_etl: keeps Postgres and Odoo in step, from inside Postgres.
+//!
+//! The rooms: [`outbox`] (what goes to Odoo), [`connections`] (where to, and with which secret), [`runs`] (bookkeeping),
+//! [`health`] (is everything in step), [`setup`] (state and its versions), [`worker`] (who does it). Decisions are in
+//! `pg_etl_core`; here Postgres is touched. SQL is declared in `sql/schema`, one file per room.
+
+use pgrx::prelude::*;
+
+mod connections;
+mod error;
+mod gucs;
+mod health;
+mod outbox;
+mod runs;
+mod schema;
+mod setup;
+mod worker;
+
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
+
+::pgrx::pg_module_magic!(name, version);
+
+/// Called once per process that loads the library; in the postmaster when it is preloaded.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    gucs::define();
+    worker::register();
+}
+
+/// Required by `cargo pgrx test`.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'pg_etl'"]
+    }
+}

@@ -1,0 +1,296 @@
+//! The outbox in SQL: claim, settle, recover; one statement each, in `sql/queries`.
+
+use std::collections::HashMap;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData};
+use serde_json::{Map, Value};
+
+/// A statement that is planned once per session.
+pub struct Planned {
+    text: &'static str,
+    types: &'static [pg_sys::Oid],
+    plan: Option<OwnedPreparedStatement>,
+}
+
+impl Planned {
+    pub const fn new(text: &'static str, types: &'static [pg_sys::Oid]) -> Self {
+        Self { text, types, plan: None }
+    }
+
+    fn run<'conn>(&mut self, client: &mut SpiClient<'conn>, args: &[DatumWithOid<'_>]) -> pgrx::spi::Result<pgrx::spi::SpiTupleTable<'conn>> {
+        if self.plan.is_none() {
+            let types: Vec<PgOid> = self.types.iter().map(|oid| PgOid::from(*oid)).collect();
+            self.plan = Some(client.prepare_mut(self.text, &types)?.keep());
+        }
+        match &self.plan {
+            Some(plan) => client.update(plan, None, args),
+            None => client.update(self.text, None, args),
+        }
+    }
+}
+
+/// The statements of one worker.
+pub struct Statements {
+    claim: Planned,
+    settle: Planned,
+}
+
+impl Default for Statements {
+    fn default() -> Self {
+        use pg_sys::{FLOAT8ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID};
+        Self {
+            claim: Planned::new(
+                include_str!("../../sql/queries/claim.sql"),
+                &[TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID],
+            ),
+            settle: Planned::new(
+                include_str!("../../sql/queries/settle.sql"),
+                &[
+                    INT8OID,
+                    INT8ARRAYOID,
+                    INT8ARRAYOID,
+                    TEXTARRAYOID,
+                    INT8ARRAYOID,
+                    TEXTARRAYOID,
+                    TEXTARRAYOID,
+                    FLOAT8ARRAYOID,
+                    INT4ARRAYOID,
+                    FLOAT8ARRAYOID,
+                    INT8ARRAYOID,
+                    INT8ARRAYOID,
+                ],
+            ),
+        }
+    }
+}
+
+/// Where the lap through the fresh rows has got to: rank and id of the last row looked at.
+pub type Cursor = (i32, i64);
+
+/// Before every row.
+pub const LAP_START: Cursor = (i32::MIN, i64::MIN);
+
+/// What a claim asks for.
+pub struct Wanted<'a> {
+    pub connection: &'a str,
+    pub cursor: Cursor,
+    pub rows: usize,
+    /// Bytes of payload; the row that crosses the line is the last one.
+    pub bytes: i64,
+    pub owner: i64,
+    pub run: Option<i64>,
+}
+
+/// A claimed row as it is stored; nothing of it is checked yet.
+pub struct RawRow {
+    pub id: i64,
+    pub model: String,
+    pub operation: String,
+    /// JSON text.
+    pub payload: String,
+    pub record_key: Option<String>,
+    pub idempotency_key: String,
+    pub attempts: u32,
+    pub odoo_id: Option<i64>,
+    pub key: Option<i64>,
+}
+
+/// One claim: its fencing token and its rows in the order of their ids.
+pub struct ClaimedRows {
+    pub claim: i64,
+    pub rows: Vec<RawRow>,
+    /// Where the next claim of this lap goes on; `None`: the lap is over.
+    pub cursor: Option<Cursor>,
+}
+
+/// Claims due rows. `None`: another worker claims for this connection just now. Inside a transaction.
+pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<ClaimedRows> {
+    // Before the statement whose snapshot must see what the claimer before us did.
+    if !crate::worker::become_claimer(wanted.connection) {
+        return None;
+    }
+    let result = Spi::connect_mut(|client| {
+        // The outbox first: TRUNCATE takes it first too, and two orders would deadlock.
+        client.update("LOCK TABLE ops.odoo_outbox IN ROW EXCLUSIVE MODE", None, &[])?;
+        let claim = client.select("SELECT nextval('etl.claim_seq')", None, &[])?.first().get_one::<i64>()?.unwrap_or_default();
+        let rows = i32::try_from(wanted.rows).unwrap_or(i32::MAX);
+        let locked_by = format!("pg_etl {}", wanted.owner);
+        let table = statements.claim.run(
+            client,
+            &[
+                wanted.connection.into(),
+                wanted.cursor.0.into(),
+                wanted.cursor.1.into(),
+                rows.into(),
+                claim.into(),
+                wanted.owner.into(),
+                wanted.bytes.into(),
+                locked_by.into(),
+                wanted.run.into(),
+            ],
+        )?;
+        let mut claimed = ClaimedRows { claim, rows: Vec::with_capacity(table.len()), cursor: None };
+        for tuple in table {
+            claimed.cursor = tuple["lap_rank"].value::<i32>()?.zip(tuple["lap_id"].value::<i64>()?);
+            if let Some(id) = tuple["id"].value::<i64>()? {
+                claimed.rows.push(raw_row(id, &tuple)?);
+            }
+        }
+        Ok::<_, pgrx::spi::Error>(claimed)
+    });
+    Some(result.unwrap_or_else(|error| crate::error::spi_failed(error)))
+}
+
+pub fn raw_row(id: i64, tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<RawRow> {
+    let text = |name: &str| tuple[name].value::<String>().map(Option::unwrap_or_default);
+    Ok(RawRow {
+        id,
+        model: text("model")?,
+        operation: text("operation")?,
+        payload: text("payload")?,
+        record_key: tuple["record_key"].value()?,
+        idempotency_key: text("idempotency_key")?,
+        attempts: tuple["attempts"].value::<i32>()?.unwrap_or_default().max(0).cast_unsigned(),
+        odoo_id: tuple["odoo_id"].value()?,
+        key: tuple["key"].value()?,
+    })
+}
+
+/// One row's settlement, as columns of `settle.sql`.
+pub struct Settled {
+    pub id: i64,
+    pub key: Option<i64>,
+    pub status: &'static str,
+    pub odoo_id: Option<i64>,
+    pub class: Option<&'static str>,
+    pub error: Option<String>,
+    /// Seconds.
+    pub wait: f64,
+    pub refund: bool,
+    /// Seconds.
+    pub hold: Option<f64>,
+}
+
+/// Rows of a claim that stay on their way: ids and keys.
+#[derive(Default)]
+pub struct Remaining {
+    pub ids: Vec<i64>,
+    pub keys: Vec<i64>,
+}
+
+/// Rows by what became of them.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tally {
+    pub done: i64,
+    pub retried: i64,
+    pub failed: i64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.done += other.done;
+        self.retried += other.retried;
+        self.failed += other.failed;
+    }
+}
+
+/// Settles rows of one claim; only those that the claim still holds. Inside a transaction.
+pub fn settle(statements: &mut Statements, claim: i64, settled: Vec<Settled>, remaining: Remaining) -> Tally {
+    let args: [DatumWithOid<'_>; 12] = [
+        claim.into(),
+        settled.iter().map(|row| row.id).collect::<Vec<_>>().into(),
+        settled.iter().map(|row| row.key).collect::<Vec<_>>().into(),
+        settled.iter().map(|row| row.status.to_owned()).collect::<Vec<_>>().into(),
+        settled.iter().map(|row| row.odoo_id).collect::<Vec<_>>().into(),
+        settled.iter().map(|row| row.class.map(str::to_owned)).collect::<Vec<_>>().into(),
+        settled.iter().map(|row| row.error.clone()).collect::<Vec<_>>().into(),
+        settled.iter().map(|row| row.wait).collect::<Vec<_>>().into(),
+        settled.iter().map(|row| i32::from(row.refund)).collect::<Vec<_>>().into(),
+        settled.iter().map(|row| row.hold).collect::<Vec<_>>().into(),
+        remaining.ids.into(),
+        remaining.keys.into(),
+    ];
+    let result = Spi::connect_mut(|client| tally(statements.settle.run(client, &args)?));
+    result.unwrap_or_else(|error| crate::error::spi_failed(error))
+}
+
+fn tally(table: pgrx::spi::SpiTupleTable<'_>) -> pgrx::spi::Result<Tally> {
+    let mut sum = Tally::default();
+    for tuple in table {
+        let number = |name: &str| -> pgrx::spi::Result<i64> {
+            Ok(if tuple.get_datum_by_name(name).is_ok() { tuple[name].value::<i64>()?.unwrap_or_default() } else { 0 })
+        };
+        sum += Tally { done: number("done")?, retried: number("retried")?, failed: number("failed")? };
+    }
+    Ok(sum)
+}
+
+/// Crashes after which a row that a worker held alone is given up.
+const MAX_CRASHES: i32 = 5;
+
+/// Takes back what dead workers held. Inside a transaction.
+pub fn recover(owner: i64) -> Tally {
+    let grace = crate::gucs::unknown_grace().as_secs_f64();
+    let result = Spi::connect_mut(|client| {
+        client.update("DELETE FROM etl.holds WHERE until < now()", None, &[])?;
+        // Most of the time there is nothing to take back: a look that locks nothing.
+        let dead = client.select("SELECT EXISTS (SELECT FROM etl.claims c WHERE c.owner <> $1)", None, &[owner.into()])?;
+        if dead.first().get_one::<bool>()? != Some(true) {
+            return Ok(Tally::default());
+        }
+        client.update("LOCK TABLE ops.odoo_outbox IN ROW EXCLUSIVE MODE", None, &[])?;
+        tally(client.update(include_str!("../../sql/queries/recover.sql"), None, &[owner.into(), MAX_CRASHES.into(), grace.into()])?)
+    });
+    result.unwrap_or_else(|error: pgrx::spi::Error| crate::error::spi_failed(error))
+}
+
+/// `ops.odoo_sync_config` for one model: `sb_to_odoo:<model>`. Absent keys fall back to the settings.
+#[derive(Debug, Default, Clone)]
+pub struct ModelConfig {
+    pub max_batch: Option<usize>,
+    pub max_attempts: Option<u32>,
+    pub base_backoff_seconds: Option<f64>,
+    pub context: Map<String, Value>,
+}
+
+/// What the user configured about outbound deliveries.
+#[derive(Debug, Default)]
+pub struct OutboundConfig {
+    pub models: HashMap<String, ModelConfig>,
+    /// Module prefix of our external ids.
+    pub namespace: String,
+}
+
+const PREFIX: &str = "sb_to_odoo:";
+
+/// Reads the configuration; a value of the wrong kind counts as absent. Inside a transaction.
+pub fn outbound_config() -> OutboundConfig {
+    let result = Spi::connect(|client| {
+        let query = "SELECT key::text, value::text FROM ops.odoo_sync_config WHERE starts_with(key, 'sb_to_odoo:') OR key = 'external_id_namespace'";
+        let mut config = OutboundConfig::default();
+        for tuple in client.select(query, None, &[])? {
+            let (Some(key), Some(value)) = (tuple.get::<String>(1)?, tuple.get::<String>(2)?) else { continue };
+            let value: Value = serde_json::from_str(&value).unwrap_or_default();
+            match key.strip_prefix(PREFIX) {
+                Some(model) => {
+                    config.models.insert(model.to_owned(), model_config(&value));
+                }
+                None => value.as_str().unwrap_or_default().clone_into(&mut config.namespace),
+            }
+        }
+        Ok::<_, pgrx::spi::Error>(config)
+    });
+    result.unwrap_or_else(|error| crate::error::spi_failed(error))
+}
+
+fn model_config(value: &Value) -> ModelConfig {
+    let whole = |name: &str| value.get(name).and_then(Value::as_u64).filter(|number| *number > 0);
+    ModelConfig {
+        max_batch: whole("max_batch").map(|rows| rows.min(1_000) as usize),
+        max_attempts: whole("max_attempts").and_then(|attempts| u32::try_from(attempts).ok()),
+        base_backoff_seconds: value.get("base_backoff_seconds").and_then(Value::as_f64).filter(|seconds| (0.0..=86_400.0).contains(seconds)),
+        context: value.get("context").and_then(Value::as_object).cloned().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,263 @@
+//! One connection's share of the worker: its client, its claims, what of them is on the wire.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pg_etl_core::external_id::{Identity, external_id};
+use pg_etl_core::failure::{ErrorClass, Failure};
+use pg_etl_core::odoo::{Client, ClientSettings, Endpoint, ProtocolKind};
+use pg_etl_core::outbox::{self, Batch, Claimed, Operation, Outcome, Row};
+use pg_etl_core::secret::Secret;
+
+use crate::connections::store::Look;
+use crate::gucs;
+use crate::outbox::store::{ClaimedRows, Cursor, LAP_START, OutboundConfig, RawRow, Remaining};
+
+/// One connection. Lives as long as the connection is configured.
+pub struct Lane {
+    pub look: Look,
+    pub claims: Vec<Claim>,
+    pub cursor: Cursor,
+    pub probing: bool,
+    /// Something of the last round says that nothing more may be sent before the next look.
+    pub closed: bool,
+    /// The last lap found rows and could claim none of them: look again then, or when something happens.
+    pub blocked_until: Option<Instant>,
+    pub last_ok_written: Option<Instant>,
+    client: Option<Arc<Client>>,
+    /// What the client was made from.
+    made_from: Option<(Endpoint, Secret)>,
+}
+
+/// What the settle must know of a row on its way.
+pub struct Held {
+    pub key: Option<i64>,
+    pub operation: Operation,
+    pub attempts: u32,
+    pub checkable: bool,
+    pub model: String,
+}
+
+/// One claim: what of it is planned, waits for a thread, is on the wire.
+pub struct Claim {
+    pub id: i64,
+    /// Rows that are not settled yet.
+    pub held: BTreeMap<i64, Held>,
+    stages: VecDeque<Vec<Batch>>,
+    ready: VecDeque<Batch>,
+    pub on_the_wire: usize,
+}
+
+impl Lane {
+    pub fn new(look: Look) -> Self {
+        Self {
+            look,
+            claims: Vec::new(),
+            cursor: LAP_START,
+            probing: false,
+            closed: false,
+            blocked_until: None,
+            last_ok_written: None,
+            client: None,
+            made_from: None,
+        }
+    }
+
+    /// Takes a newer look at the same connection.
+    pub fn see(&mut self, look: Look) {
+        self.closed = false;
+        self.look = look;
+    }
+
+    /// Whether the endpoint may be used now.
+    pub fn is_open(&self) -> bool {
+        !self.closed && !self.look.paused && self.look.failures < OPEN_AT && self.look.throttled_for.is_none_or(|seconds| seconds <= 0.0)
+    }
+
+    /// Whether the circuit is open and a probe is due.
+    pub fn wants_probe(&self) -> bool {
+        !self.probing && !self.look.paused && self.look.probe_in.is_some_and(|seconds| seconds <= 0.0)
+    }
+
+    /// Whether rows wait that may be due.
+    pub fn has_work(&self) -> bool {
+        (self.look.has_fresh || self.look.due_in.is_some_and(|seconds| seconds <= 0.0))
+            && self.blocked_until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Calls on the wire or waiting for a thread.
+    pub fn in_hand(&self) -> usize {
+        self.claims.iter().map(|claim| claim.on_the_wire + claim.ready.len()).sum()
+    }
+
+    pub fn on_the_wire(&self) -> usize {
+        self.claims.iter().map(|claim| claim.on_the_wire).sum()
+    }
+
+    /// The client, made anew where url, options or secret have changed.
+    pub fn client(&mut self, endpoint: Endpoint, secret: Secret, fields: impl FnOnce() -> Vec<(String, serde_json::Value)>) -> Result<Arc<Client>, Failure> {
+        let from = (endpoint, secret);
+        if let Some(client) = self.client.as_ref().filter(|_| self.made_from.as_ref() == Some(&from)) {
+            return Ok(Arc::clone(client));
+        }
+        let settings = client_settings(self.look.protocol.as_deref());
+        let client = Arc::new(Client::new(from.0.clone(), from.1.clone(), settings)?);
+        for (model, description) in fields() {
+            client.preload_fields(&model, &description);
+        }
+        self.client = Some(Arc::clone(&client));
+        self.made_from = Some(from);
+        Ok(client)
+    }
+
+    pub fn known_client(&self) -> Option<&Arc<Client>> {
+        self.client.as_ref()
+    }
+
+    /// Seconds until something is due by itself; `None`: nothing is.
+    pub fn next_due(&self) -> Option<Duration> {
+        let seconds = |value: Option<f64>| value.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)));
+        if self.look.paused {
+            return None;
+        }
+        if self.probing {
+            return None;
+        }
+        if self.look.failures >= OPEN_AT {
+            return seconds(self.look.probe_in);
+        }
+        if self.look.throttled_for.is_some_and(|wait| wait > 0.0) {
+            return seconds(self.look.throttled_for);
+        }
+        let blocked = self.blocked_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let due = [seconds(self.look.due_in.filter(|due| *due > 0.0 || self.blocked_until.is_none())), seconds(self.look.held_for), blocked];
+        due.into_iter().flatten().min()
+    }
+}
+
+/// A client's settings as this server has them; `protocol` is what an earlier client learned.
+pub fn client_settings(protocol: Option<&str>) -> ClientSettings {
+    ClientSettings {
+        max_response_bytes: gucs::max_response_bytes(),
+        request_timeout: gucs::request_timeout(),
+        max_in_flight: u32::try_from(gucs::max_in_flight()).unwrap_or(u32::MAX),
+        known_protocol: protocol.and_then(ProtocolKind::from_name),
+        ..ClientSettings::default()
+    }
+}
+
+/// Failures in a row that open the circuit, as [`pg_etl_core::breaker`] writes them down: an endpoint that could not be reached
+/// counts as that many at once.
+pub const OPEN_AT: u32 = pg_etl_core::breaker::TRIPS_AFTER;
+
+impl Claim {
+    /// Checks and plans claimed rows. Rows that can never be delivered come back with why.
+    pub fn plan(claimed: ClaimedRows, connection: &str, config: &OutboundConfig) -> (Self, Vec<(i64, Outcome)>) {
+        let mut held = BTreeMap::new();
+        let mut refused = Vec::new();
+        let mut planned = Vec::new();
+        for raw in claimed.rows {
+            let (id, key, attempts) = (raw.id, raw.key, raw.attempts);
+            let (operation, checkable, model) = match check(raw, connection, config) {
+                Ok(claimed) => {
+                    let row = &claimed.row;
+                    let about = (row.operation, row.payload.contains_key("unless"), row.model.clone());
+                    planned.push(claimed);
+                    about
+                }
+                Err(failure) => {
+                    refused.push((id, Outcome::Failed(failure)));
+                    (Operation::Create, false, String::new())
+                }
+            };
+            held.insert(id, Held { key, operation, attempts, checkable, model });
+        }
+        let stages = outbox::plan(planned).into();
+        (Self { id: claimed.claim, held, stages, ready: VecDeque::new(), on_the_wire: 0 }, refused)
+    }
+
+    /// The next batch to send, if one may go now. A stage starts when nothing of the one before it is under way.
+    pub fn next_batch(&mut self) -> Option<Batch> {
+        if self.ready.is_empty() && self.on_the_wire == 0 {
+            self.ready = self.stages.pop_front()?.into();
+        }
+        let batch = self.ready.pop_front()?;
+        self.on_the_wire += 1;
+        Some(batch)
+    }
+
+    /// Takes rows out of what is not sent yet: all of them, or those of `keys`. They were never sent.
+    pub fn take_unsent(&mut self, keys: Option<&HashSet<i64>>) -> Vec<i64> {
+        let mut taken = Vec::new();
+        let held = &self.held;
+        let mut keep = |batch: &mut Batch| {
+            batch.rows.retain(|row| {
+                let key = held.get(&row.id).and_then(|held| held.key);
+                let go = keys.is_none_or(|keys| key.is_some_and(|key| keys.contains(&key)));
+                if go {
+                    taken.push(row.id);
+                }
+                !go
+            });
+            !batch.rows.is_empty()
+        };
+        for stage in &mut self.stages {
+            stage.retain_mut(&mut keep);
+        }
+        self.ready.retain_mut(&mut keep);
+        self.stages.retain(|stage| !stage.is_empty());
+        taken
+    }
+
+    /// A row told the id of its record: the later rows of the same record need not ask for it.
+    pub fn tell_followers(&mut self, key: i64, model: &str, odoo_id: i64) {
+        let held = &self.held;
+        for row in self.stages.iter_mut().flatten().flat_map(|batch| &mut batch.rows) {
+            if row.model == model && row.odoo_id.is_none() && row.has_record_key && held.get(&row.id).and_then(|held| held.key) == Some(key) {
+                row.odoo_id = Some(odoo_id);
+            }
+        }
+    }
+
+    /// What stays in the claim when `settled` is taken out.
+    pub fn remaining(&self, settled: &HashSet<i64>) -> Remaining {
+        let mut remaining = Remaining::default();
+        let mut keys = HashSet::new();
+        for (id, held) in self.held.iter().filter(|(id, _)| !settled.contains(id)) {
+            remaining.ids.push(*id);
+            keys.extend(held.key);
+        }
+        remaining.keys = keys.into_iter().collect();
+        remaining
+    }
+}
+
+/// Reads and checks one stored row.
+pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<Claimed, Failure> {
+    let refuse = |message: String, hint: &str| Failure::new(ErrorClass::Invalid, format!("{message}. {hint}"));
+    let payload = serde_json::from_str(&raw.payload).map_err(|error| refuse(format!("the payload cannot be read: {error}"), "Correct it and replay the row."))?;
+    let known = raw.record_key.is_some() || raw.odoo_id.is_some();
+    let admitted = outbox::admit(&raw.model, &raw.operation, payload, known).map_err(|refusal| refuse(refusal.message, &refusal.hint))?;
+    let identity = match &raw.record_key {
+        Some(key) => Identity::RecordKey(key),
+        None => Identity::IdempotencyKey(&raw.idempotency_key),
+    };
+    let model_config = config.models.get(&raw.model).cloned().unwrap_or_default();
+    // A create never names its record: the id in the row is what an earlier attempt was told.
+    let odoo_id = if admitted.operation == Operation::Create { admitted.odoo_id } else { admitted.odoo_id.or(raw.odoo_id) };
+    Ok(Claimed {
+        row: Row {
+            id: raw.id,
+            external_id: external_id(&config.namespace, connection, &raw.model, identity),
+            model: raw.model,
+            operation: admitted.operation,
+            payload: admitted.fields,
+            odoo_id,
+            has_record_key: raw.record_key.is_some(),
+        },
+        key: raw.key,
+        context: model_config.context,
+        max_batch: model_config.max_batch.unwrap_or_else(gucs::batch_rows),
+    })
+}

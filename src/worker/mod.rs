@@ -1,0 +1,29 @@
+//! Who delivers: a launcher per server, a resident worker per database that has the extension, and errands (a worker that
+//! does one thing for a caller who waits).
+//!
+//! What must stay true:
+//! * Postgres is called on the main thread only. Threads of the pool are born with every signal blocked.
+//! * No transaction is open while the worker waits, whatever for.
+//! * An ERROR inside a transaction aborts it and the worker goes on; a FATAL ends the process, and the launcher starts another.
+//! * State that matters is in tables: a worker that dies at any point loses nothing.
+
+mod engine;
+mod errand;
+mod lane;
+mod launcher;
+mod owner;
+mod pool;
+mod resident;
+mod roster;
+mod session;
+
+pub use errand::{Errand, run as run_errand};
+pub use lane::{check as check_row, client_settings};
+pub use owner::become_claimer;
+pub use roster::is_preloaded;
+
+/// In `_PG_init`: shared memory and the launcher, where the library is preloaded.
+pub fn register() {
+    roster::reserve();
+    launcher::register();
+}

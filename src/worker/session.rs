@@ -1,0 +1,198 @@
+//! A worker's session: its signals, its identity, its settings, its transactions, its waits.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+unsafe extern "C-unwind" {
+    // Postgres' own signal handlers, bare: pgrx wraps them in a guard, and a guard has no place in a signal handler.
+    fn die(signal: i32);
+    fn SignalHandlerForConfigReload(signal: i32);
+}
+
+/// A transaction that was aborted, for the log and for deciding what to do next.
+#[derive(Debug, Clone)]
+pub struct Aborted {
+    pub code: PgSqlErrorCode,
+    pub message: String,
+}
+
+/// Connects to `database` as the worker. Does not return where that is impossible: FATAL ends the process.
+pub fn connect(database: pg_sys::Oid) {
+    // SAFETY: handlers of Postgres itself, set before signals are unblocked. `die` only sets flags; the next
+    // CHECK_FOR_INTERRUPTS, also one inside a wait for a lock, ends the process.
+    unsafe {
+        handle(pg_sys::SIGTERM, die);
+        handle(pg_sys::SIGHUP, SignalHandlerForConfigReload);
+        pg_sys::BackgroundWorkerUnblockSignals();
+        // No user: a NOLOGIN role, or a database without CONNECT for it, would be refused. Rights are given up next.
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
+    }
+}
+
+/// Signal handlers of a process without a database.
+pub fn handle_signals_only() {
+    // SAFETY: as in `connect`.
+    unsafe {
+        handle(pg_sys::SIGTERM, die);
+        handle(pg_sys::SIGHUP, SignalHandlerForConfigReload);
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// # Safety
+/// `handler` must be async-signal-safe.
+unsafe fn handle(signal: u32, handler: unsafe extern "C-unwind" fn(i32)) {
+    // SAFETY: the caller's promise.
+    unsafe { pg_sys::pqsignal(signal as i32, Some(handler)) };
+}
+
+/// From here on this process acts as `etl_worker`, and `RESET ROLE` does not bring the rights back. `false`: no such role.
+pub fn become_worker() -> bool {
+    let role = transaction(|| {
+        // SAFETY: a syscache look-up inside a transaction.
+        unsafe { pg_sys::get_role_oid(c"etl_worker".as_ptr(), true) }
+    });
+    match role {
+        Ok(role) if role != pg_sys::InvalidOid => {
+            // SAFETY: outside any transaction, so that no abort brings the old user back.
+            unsafe { pg_sys::SetUserIdAndSecContext(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32) };
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Settings that a worker must have whatever `ALTER DATABASE` and `ALTER ROLE` say.
+const PINNED: &[(&CStr, &CStr)] = &[
+    (c"search_path", c"pg_catalog, pg_temp"),
+    // The attempt must be durable before its request is sent.
+    (c"synchronous_commit", c"on"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"transaction_isolation", c"read committed"),
+    (c"default_transaction_read_only", c"off"),
+    (c"transaction_read_only", c"off"),
+    (c"default_transaction_deferrable", c"off"),
+    (c"session_replication_role", c"origin"),
+    // A lock that somebody keeps is waited for a moment; the row is still there a second later.
+    (c"lock_timeout", c"1s"),
+    (c"statement_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    (c"jit", c"off"),
+    (c"max_parallel_workers_per_gather", c"0"),
+    (c"plan_cache_mode", c"auto"),
+    (c"application_name", c"pg_etl"),
+];
+
+fn pin_settings() {
+    for (name, value) in PINNED {
+        // SAFETY: constant C strings; inside a transaction. Repeated for each one, for a user's trigger that runs in the
+        // worker may have changed them.
+        unsafe {
+            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
+        }
+    }
+}
+
+/// Runs `work` in one transaction with the pinned settings. An ERROR aborts it and comes back as [`Aborted`].
+pub fn transaction<R>(work: impl FnOnce() -> R) -> Result<R, Aborted> {
+    let work = AssertUnwindSafe(work);
+    let result = PgTryBuilder::new(AssertUnwindSafe(move || {
+        // SAFETY: no transaction is open; each call has its counterpart below, or AbortCurrentTransaction in the catch.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pin_settings();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let value = (work.0)();
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(value)
+    }))
+    .catch_others(|cause| Err(aborted(cause)))
+    .catch_rust_panic(|cause| Err(aborted(cause)))
+    .execute();
+    if result.is_err() {
+        // SAFETY: what an ERROR left behind is released: locks, snapshot, SPI. Without it the next transaction would start inside the ruins.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+    }
+    // SAFETY: outside a transaction; hands the counters to autovacuum, which else never sees our dead rows.
+    unsafe { pg_sys::pgstat_report_stat(true) };
+    result
+}
+
+fn aborted(cause: CaughtError) -> Aborted {
+    match cause {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+            Aborted { code: report.sql_error_code(), message: report.message().to_owned() }
+        }
+        CaughtError::RustPanic { ereport, .. } => {
+            Aborted { code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message: ereport.message().to_owned() }
+        }
+    }
+}
+
+/// Says in `pg_stat_activity` what this process does; `None`: nothing.
+pub fn show_activity(doing: Option<&CStr>) {
+    let (state, text) = match doing {
+        Some(text) => (pg_sys::BackendState::STATE_RUNNING, text.as_ptr()),
+        None => (pg_sys::BackendState::STATE_IDLE, c"".as_ptr()),
+    };
+    // SAFETY: the text is copied.
+    unsafe { pg_sys::pgstat_report_activity(state, text) };
+}
+
+/// Waits for a wake, for `readable`, or for `timeout`; then does what signals asked for (SIGTERM ends the process here).
+/// Never called inside a transaction. Returns whether it was woken before the timeout.
+pub fn wait(readable: Option<RawFd>, timeout: Duration) -> bool {
+    let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX).clamp(0, 3_600_000);
+    let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    if readable.is_some() {
+        events |= pg_sys::WL_SOCKET_READABLE;
+    }
+    // SAFETY: our own latch; the descriptor is open as long as the pool that owns it. The wait ends for the barrier of DROP
+    // DATABASE too, and CHECK_FOR_INTERRUPTS absorbs it.
+    let happened = unsafe {
+        let happened = pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, readable.unwrap_or(-1), millis, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+        happened
+    };
+    attend_signals();
+    happened.cast_unsigned() & (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE) != 0
+}
+
+/// Does what signals asked for.
+pub fn attend_signals() {
+    check_for_interrupts!();
+    // SAFETY: the flag is set by our SIGHUP handler and read on the main thread.
+    unsafe {
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}
+
+/// Whether the database may be used now. Refused while somebody renames, copies or drops it: then a worker must leave, for
+/// those wait for everyone to be gone.
+pub fn database_is_free() -> bool {
+    // SAFETY: set for every process with a database.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: 0,
+        locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
+        locktag_field3: database.to_u32(),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    super::owner::try_lock(&tag, pg_sys::RowExclusiveLock as i32)
+}
