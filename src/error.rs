@@ -13,7 +13,12 @@ pub struct Complaint {
 
 /// Starts an error with its SQLSTATE.
 pub fn complain(code: PgSqlErrorCode, message: impl Into<String>) -> Complaint {
-    Complaint { code, message: message.into(), hint: None, hide_statement: false }
+    Complaint {
+        code,
+        message: message.into(),
+        hint: None,
+        hide_statement: false,
+    }
 }
 
 impl Complaint {
@@ -47,5 +52,9 @@ impl Complaint {
 
 /// For the `Err` arm of an SPI call whose statement is ours: Postgres' own errors are raised by Postgres and never come here.
 pub fn spi_failed(error: pgrx::spi::Error) -> ! {
-    complain(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("pg_etl could not run one of its own statements: {error}")).raise()
+    complain(
+        PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        format!("pg_etl could not run one of its own statements: {error}"),
+    )
+    .raise()
 }

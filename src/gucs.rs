@@ -8,7 +8,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static INSTANCE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(15);
+static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(150);
 static UNKNOWN_GRACE: GucSetting<i32> = GucSetting::<i32>::new(150);
 static BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(200);
@@ -17,16 +17,40 @@ static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(10);
 static BACKOFF_BASE: GucSetting<i32> = GucSetting::<i32>::new(2);
 static BACKOFF_CAP: GucSetting<i32> = GucSetting::<i32>::new(900);
 static SECRET_DIR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
-static SECRET_ENV_PREFIX: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"ETL_"));
+static SECRET_ENV_PREFIX: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"ETL_"));
 static MAX_RESPONSE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024 * 1024);
 
 /// Defines every setting; called once per process.
 pub fn define() {
-    let text = |name: &'static CStr, short: &'static CStr, long: &'static CStr, setting: &'static GucSetting<Option<CString>>| {
-        GucRegistry::define_string_guc(name, short, long, setting, GucContext::Sighup, GucFlags::default());
+    let text = |name: &'static CStr,
+                short: &'static CStr,
+                long: &'static CStr,
+                setting: &'static GucSetting<Option<CString>>| {
+        GucRegistry::define_string_guc(
+            name,
+            short,
+            long,
+            setting,
+            GucContext::Sighup,
+            GucFlags::default(),
+        );
     };
-    let int = |name: &'static CStr, short: &'static CStr, setting: &'static GucSetting<i32>, range: (i32, i32), unit: GucFlags| {
-        GucRegistry::define_int_guc(name, short, c"", setting, range.0, range.1, GucContext::Sighup, unit);
+    let int = |name: &'static CStr,
+               short: &'static CStr,
+               setting: &'static GucSetting<i32>,
+               range: (i32, i32),
+               unit: GucFlags| {
+        GucRegistry::define_int_guc(
+            name,
+            short,
+            c"",
+            setting,
+            range.0,
+            range.1,
+            GucContext::Sighup,
+            unit,
+        );
     };
     text(
         c"etl.database",
@@ -48,14 +72,62 @@ pub fn define() {
         c"A database whose stored name differs starts paused, so that a clone does not send production's changes again.",
         &INSTANCE,
     );
-    int(c"etl.poll_interval", c"How often an idle worker looks for work that nobody woke it for.", &POLL_INTERVAL, (5, 3_600), GucFlags::UNIT_S);
-    int(c"etl.request_timeout", c"How long one request may take. Odoo itself may work for 120 s.", &REQUEST_TIMEOUT, (1, 3_600), GucFlags::UNIT_S);
-    int(c"etl.unknown_grace", c"How long later rows of a record wait after a request with an unknown outcome.", &UNKNOWN_GRACE, (0, 86_400), GucFlags::UNIT_S);
-    int(c"etl.batch_rows", c"Most rows in one call.", &BATCH_ROWS, (1, 1_000), GucFlags::default());
-    int(c"etl.max_in_flight", c"Most calls that one worker has on the wire.", &MAX_IN_FLIGHT, (1, 64), GucFlags::default());
-    int(c"etl.max_attempts", c"Attempts after which a row becomes a dead letter.", &MAX_ATTEMPTS, (1, 1_000), GucFlags::default());
-    int(c"etl.backoff_base", c"Base of the wait between attempts: random(0, min(cap, base * 2^attempt)).", &BACKOFF_BASE, (1, 3_600), GucFlags::UNIT_S);
-    int(c"etl.backoff_cap", c"Longest wait between attempts.", &BACKOFF_CAP, (1, 86_400), GucFlags::UNIT_S);
+    int(
+        c"etl.poll_interval",
+        c"How often an idle worker looks for work that nobody woke it for.",
+        &POLL_INTERVAL,
+        (5, 3_600),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"etl.request_timeout",
+        c"How long one request may take. Odoo itself may work for 120 s.",
+        &REQUEST_TIMEOUT,
+        (1, 3_600),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"etl.unknown_grace",
+        c"How long later rows of a record wait after a request with an unknown outcome.",
+        &UNKNOWN_GRACE,
+        (0, 86_400),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"etl.batch_rows",
+        c"Most rows in one call.",
+        &BATCH_ROWS,
+        (1, 1_000),
+        GucFlags::default(),
+    );
+    int(
+        c"etl.max_in_flight",
+        c"Most calls that one worker has on the wire.",
+        &MAX_IN_FLIGHT,
+        (1, 64),
+        GucFlags::default(),
+    );
+    int(
+        c"etl.max_attempts",
+        c"Attempts after which a row becomes a dead letter.",
+        &MAX_ATTEMPTS,
+        (1, 1_000),
+        GucFlags::default(),
+    );
+    int(
+        c"etl.backoff_base",
+        c"Base of the wait between attempts: random(0, min(cap, base * 2^attempt)).",
+        &BACKOFF_BASE,
+        (1, 3_600),
+        GucFlags::UNIT_S,
+    );
+    int(
+        c"etl.backoff_cap",
+        c"Longest wait between attempts.",
+        &BACKOFF_CAP,
+        (1, 86_400),
+        GucFlags::UNIT_S,
+    );
     text(
         c"etl.secret_dir",
         c"Folder of the files that file:NAME secrets are read from.",
@@ -80,7 +152,10 @@ pub fn define() {
 }
 
 fn text_of(setting: &GucSetting<Option<CString>>) -> String {
-    setting.get().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default()
+    setting
+        .get()
+        .map(|value| value.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn seconds(setting: &GucSetting<i32>) -> Duration {
@@ -90,7 +165,10 @@ fn seconds(setting: &GucSetting<i32>) -> Duration {
 /// Whether the database of that name gets a worker.
 pub fn serves(database: &str) -> bool {
     let listed = text_of(&DATABASE);
-    listed.split(',').map(str::trim).any(|name| name == "*" || name == database)
+    listed
+        .split(',')
+        .map(str::trim)
+        .any(|name| name == "*" || name == database)
 }
 
 pub fn enabled() -> bool {

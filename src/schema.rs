@@ -3,12 +3,44 @@
 use pgrx::prelude::*;
 
 extension_sql_file!("../sql/schema/roles.sql", name = "roles", bootstrap);
-extension_sql_file!("../sql/schema/schema.sql", name = "schema", requires = ["roles"]);
-extension_sql_file!("../sql/schema/audit.sql", name = "audit", requires = ["schema"]);
-extension_sql_file!("../sql/schema/worker.sql", name = "worker", requires = ["audit"]);
-extension_sql_file!("../sql/schema/connections.sql", name = "connections", requires = ["worker"]);
-extension_sql_file!("../sql/schema/outbox.sql", name = "outbox", requires = ["connections"]);
-extension_sql_file!("../sql/schema/runs.sql", name = "runs", requires = ["outbox"]);
-extension_sql_file!("../sql/schema/setup.sql", name = "setup", requires = ["runs"]);
-extension_sql_file!("../sql/schema/health.sql", name = "health", requires = ["setup"]);
+extension_sql_file!(
+    "../sql/schema/schema.sql",
+    name = "schema",
+    requires = ["roles"]
+);
+extension_sql_file!(
+    "../sql/schema/audit.sql",
+    name = "audit",
+    requires = ["schema"]
+);
+extension_sql_file!(
+    "../sql/schema/worker.sql",
+    name = "worker",
+    requires = ["audit"]
+);
+extension_sql_file!(
+    "../sql/schema/connections.sql",
+    name = "connections",
+    requires = ["worker"]
+);
+extension_sql_file!(
+    "../sql/schema/outbox.sql",
+    name = "outbox",
+    requires = ["connections"]
+);
+extension_sql_file!(
+    "../sql/schema/runs.sql",
+    name = "runs",
+    requires = ["outbox"]
+);
+extension_sql_file!(
+    "../sql/schema/setup.sql",
+    name = "setup",
+    requires = ["runs"]
+);
+extension_sql_file!(
+    "../sql/schema/health.sql",
+    name = "health",
+    requires = ["setup"]
+);
 extension_sql_file!("../sql/schema/grants.sql", name = "grants", finalize);

@@ -19,7 +19,11 @@ const VIEWS: [(&str, &str, &str); 5] = [
         include_str!("../sql/views/dead_letters.sql"),
         "Rows that could not be delivered, why, and the statement that sends them again.",
     ),
-    ("workers", include_str!("../sql/views/workers.sql"), "The background workers of this database."),
+    (
+        "workers",
+        include_str!("../sql/views/workers.sql"),
+        "The background workers of this database.",
+    ),
     (
         "connections_status",
         include_str!("../sql/views/connections_status.sql"),
@@ -28,15 +32,29 @@ const VIEWS: [(&str, &str, &str); 5] = [
 ];
 
 #[pg_extern(sql = false)]
-fn views() -> TableIterator<'static, (name!(name, String), name!(body, String), name!(comment, String))> {
-    TableIterator::new(VIEWS.iter().map(|(name, body, comment)| ((*name).to_owned(), (*body).to_owned(), (*comment).to_owned())))
+fn views() -> TableIterator<
+    'static,
+    (
+        name!(name, String),
+        name!(body, String),
+        name!(comment, String),
+    ),
+> {
+    TableIterator::new(VIEWS.iter().map(|(name, body, comment)| {
+        (
+            (*name).to_owned(),
+            (*body).to_owned(),
+            (*comment).to_owned(),
+        )
+    }))
 }
 
 /// What tells this database from a copy of it: the cluster, the database, and a name given by hand for physical clones.
 #[pg_extern(sql = false)]
 fn fingerprint() -> String {
     // SAFETY: both are set before any function can be called.
-    let (system, database) = unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) };
+    let (system, database) =
+        unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) };
     format!("{system}/{database}/{}", crate::gucs::instance())
 }
 
@@ -48,14 +66,19 @@ fn library_version() -> &'static str {
 
 /// Whether `etl.setup()` has run; SPI must be possible.
 pub fn is_set_up() -> bool {
-    Spi::get_one::<bool>("SELECT etl._is_set_up()").unwrap_or_else(|error| crate::error::spi_failed(error)).unwrap_or(false)
+    Spi::get_one::<bool>("SELECT etl._is_set_up()")
+        .unwrap_or_else(|error| crate::error::spi_failed(error))
+        .unwrap_or(false)
 }
 
 /// Raises 55000 with a HINT until `etl.setup()` has run.
 pub fn must_be_set_up() {
     if !is_set_up() {
-        crate::error::complain(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "pg_etl is not set up in this database")
-            .hint("SELECT etl.setup();")
-            .raise();
+        crate::error::complain(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "pg_etl is not set up in this database",
+        )
+        .hint("SELECT etl.setup();")
+        .raise();
     }
 }

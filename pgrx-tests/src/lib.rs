@@ -1,0 +1,39 @@
+//! The bench that the outside-in tests stand on: a real server with pg_etl, an Odoo, and ways to look at both.
+//!
+//! A test takes a [`Bench`], does what a user would do through SQL, and waits with [`eventually`] for what it promises to
+//! see. It never sleeps for a fixed time and hopes.
+//!
+//! ```no_run
+//! use pg_etl_tests::prelude::*;
+//!
+//! let bench = Bench::ready();
+//! let mut db = bench.client();
+//! let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), Some("partner:ada"));
+//! db.await_status(id, "done");
+//! assert_eq!(bench.sim().records("res.partner").len(), 1);
+//! ```
+
+mod bench;
+mod client;
+mod odoo;
+mod processes;
+mod slot;
+mod wait;
+
+pub use bench::{Bench, Builder, DATABASE, KEY_VARIABLE};
+pub use client::{OutboxRow, Sql};
+pub use odoo::{Endpoint, real_odoo};
+pub use processes::{Worker, kill9, tables_locked};
+pub use slot::Slot;
+pub use wait::{PATIENCE, eventually, eventually_some, measure};
+
+/// What most tests need.
+pub mod prelude {
+    pub use crate::{
+        Bench, Endpoint, OutboxRow, PATIENCE, Sql, Worker, eventually, eventually_some, kill9, measure,
+    };
+    pub use odoo_sim::{Effect, Fault, Sim};
+    pub use postgres::Client;
+    pub use serde_json::{Value, json};
+    pub use std::time::{Duration, Instant};
+}

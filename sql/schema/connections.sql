@@ -114,6 +114,7 @@ END
 $$;
 COMMENT ON FUNCTION etl._connection_must_exist(text) IS 'Raises 42704 with the names there are.';
 ALTER FUNCTION etl._connection_must_exist(text) OWNER TO etl_worker;
+ALTER FUNCTION etl.test_connection(text) OWNER TO etl_worker;
 ALTER FUNCTION etl.pause(text, text) OWNER TO etl_worker;
 ALTER FUNCTION etl.resume(text) OWNER TO etl_worker;
 

@@ -350,6 +350,7 @@ ALTER FUNCTION etl._outbox_truncated() OWNER TO etl_worker;
 ALTER FUNCTION etl._rebuild_queue() OWNER TO etl_worker;
 ALTER FUNCTION etl.enqueue(text, text, jsonb, text, text, text, smallint, timestamptz) OWNER TO etl_worker;
 ALTER FUNCTION etl.explain(bigint) OWNER TO etl_worker;
+ALTER FUNCTION etl.drain_outbox(int, interval, bool) OWNER TO etl_worker;
 ALTER FUNCTION etl.replay(bigint, bool) OWNER TO etl_worker;
 ALTER FUNCTION etl.replay_failed(text, text, text, timestamptz, int) OWNER TO etl_worker;
 ALTER FUNCTION etl.cancel(bigint, text) OWNER TO etl_worker;

@@ -14,9 +14,20 @@ const KINDS: [&str; 6] = ["odoo", "airbyte", "slack", "webhook", "github", "fire
 const EXAMPLE: &str = "SELECT etl.set_connection('odoo', 'odoo', 'https://erp.example.com', '{\"database\": \"prod\", \"login\": \"etl\"}', secret => 'vault:odoo_api_key');";
 
 #[pg_extern(sql = false)]
-fn set_connection(name: Option<String>, kind: Option<String>, url: Option<String>, options: Option<pgrx::JsonB>, secret: Option<String>) {
+fn set_connection(
+    name: Option<String>,
+    kind: Option<String>,
+    url: Option<String>,
+    options: Option<pgrx::JsonB>,
+    secret: Option<String>,
+) {
     let (Some(name), Some(kind), Some(url)) = (name, kind, url) else {
-        complain(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "name, kind and url must not be null").hint(EXAMPLE).raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "name, kind and url must not be null",
+        )
+        .hint(EXAMPLE)
+        .raise();
     };
     let options = options.map_or_else(|| json!({}), |options| options.0);
     // Nothing of the arguments is quoted before this says that it holds no secret; and the statement stays out of the log.
@@ -24,8 +35,15 @@ fn set_connection(name: Option<String>, kind: Option<String>, url: Option<String
     check_name(&name, &kind);
     check_endpoint(&kind, &url, &options);
     let before = known(&name);
-    let url_changed = before.as_ref().is_some_and(|before| before["url"] != json!(url));
-    if url_changed && secret.is_none() && before.as_ref().is_some_and(|before| before["secret"].is_string()) {
+    let url_changed = before
+        .as_ref()
+        .is_some_and(|before| before["url"] != json!(url));
+    if url_changed
+        && secret.is_none()
+        && before
+            .as_ref()
+            .is_some_and(|before| before["secret"].is_string())
+    {
         complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("the url of connection \"{name}\" changes, and its secret is not named"))
             .hint("A secret is sent to the url: name it again (secret => 'vault:…') if the new url may have it.")
             .raise();
@@ -35,7 +53,13 @@ fn set_connection(name: Option<String>, kind: Option<String>, url: Option<String
     }
     let stored = Spi::get_one_with_args::<pgrx::JsonB>(
         include_str!("../../sql/queries/set_connection.sql"),
-        &[name.clone().into(), kind.into(), url.into(), pgrx::JsonB(options).into(), secret.into()],
+        &[
+            name.clone().into(),
+            kind.into(),
+            url.into(),
+            pgrx::JsonB(options).into(),
+            secret.into(),
+        ],
     );
     let after = stored.unwrap_or_else(|error| spi_failed(error));
     let audit = Spi::run_with_args(
@@ -50,39 +74,70 @@ fn known(name: &str) -> Option<Value> {
         "SELECT (SELECT jsonb_build_object('kind', c.kind, 'url', c.url, 'options', c.options, 'secret', c.secret) FROM etl.connections c WHERE c.name = $1)",
         &[name.into()],
     );
-    row.unwrap_or_else(|error| spi_failed(error)).map(|json| json.0)
+    row.unwrap_or_else(|error| spi_failed(error))
+        .map(|json| json.0)
 }
 
 fn check_name(name: &str, kind: &str) {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    let fits = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-'
+    };
     if name.is_empty() || name.len() > 63 || !name.bytes().all(fits) {
-        complain(PgSqlErrorCode::ERRCODE_INVALID_NAME, "a connection's name has 1 to 63 lower-case letters, digits, _ and -").hint(EXAMPLE).hide_statement().raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_INVALID_NAME,
+            "a connection's name has 1 to 63 lower-case letters, digits, _ and -",
+        )
+        .hint(EXAMPLE)
+        .hide_statement()
+        .raise();
     }
     if !KINDS.contains(&kind) {
-        complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "this kind of connection is not known")
-            .hint(format!("Use one of: {}.", KINDS.join(", ")))
-            .hide_statement()
-            .raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "this kind of connection is not known",
+        )
+        .hint(format!("Use one of: {}.", KINDS.join(", ")))
+        .hide_statement()
+        .raise();
     }
 }
 
 fn check_endpoint(kind: &str, url: &str, options: &Value) {
-    let of_odoo = if kind == "odoo" { options.clone() } else { json!({}) };
+    let of_odoo = if kind == "odoo" {
+        options.clone()
+    } else {
+        json!({})
+    };
     if let Err(error) = Endpoint::parse(url, &of_odoo) {
-        complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, error.message).hint(error.hint).hide_statement().raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            error.message,
+        )
+        .hint(error.hint)
+        .hide_statement()
+        .raise();
     }
-    if kind != "odoo" && options.as_object().is_none_or(|options| !options.is_empty()) {
-        complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("connections of kind {kind} have no options yet"))
-            .hint("Leave options out.")
-            .hide_statement()
-            .raise();
+    if kind != "odoo"
+        && options
+            .as_object()
+            .is_none_or(|options| !options.is_empty())
+    {
+        complain(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("connections of kind {kind} have no options yet"),
+        )
+        .hint("Leave options out.")
+        .hide_statement()
+        .raise();
     }
 }
 
 fn check_secret(secret: Option<&str>) {
     let Some(secret) = secret else { return };
     let prefix = crate::gucs::secret_env_prefix();
-    let Err(why) = Reference::parse(secret, &prefix) else { return };
+    let Err(why) = Reference::parse(secret, &prefix) else {
+        return;
+    };
     let (message, hint) = match why {
         NoReference::Literal => (
             "the secret must be a reference, not the secret itself".to_owned(),
@@ -98,21 +153,31 @@ fn check_secret(secret: Option<&str>) {
             "Put the file into that folder and give its name.".to_owned(),
         ),
     };
-    complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).hint(hint).hide_statement().raise();
+    complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
+        .hint(hint)
+        .hide_statement()
+        .raise();
 }
 
 #[pg_extern(sql = false)]
 fn test_connection(name: &str) -> pgrx::JsonB {
     crate::setup::must_be_set_up();
-    Spi::run_with_args("SELECT etl._connection_must_exist($1)", &[name.into()]).unwrap_or_else(|error| spi_failed(error));
-    let mut answer = run_errand(&Errand::Test { connection: name.to_owned(), max_time: Duration::from_secs(60) });
+    Spi::run_with_args("SELECT etl._connection_must_exist($1)", &[name.into()])
+        .unwrap_or_else(|error| spi_failed(error));
+    let mut answer = run_errand(&Errand::Test {
+        connection: name.to_owned(),
+        max_time: Duration::from_secs(60),
+    });
     if let Some(fields) = answer.as_object_mut() {
         for counter in ["claimed", "done", "retried", "failed", "calls"] {
             fields.remove(counter);
         }
         fields.entry("ok").or_insert_with(|| json!(false));
         if fields.remove("running").is_some() {
-            fields.insert("error".to_owned(), json!({"class": "unreachable", "message": "no answer within 60 s"}));
+            fields.insert(
+                "error".to_owned(),
+                json!({"class": "unreachable", "message": "no answer within 60 s"}),
+            );
         }
     }
     pgrx::JsonB(answer)

@@ -44,9 +44,15 @@ impl Reference {
         }
         match kind {
             "vault" => Ok(Self::Vault(name)),
-            "env" if env_prefix.is_empty() || !name.starts_with(env_prefix) || name.contains('=') => Err(NoReference::OutsidePrefix),
+            "env"
+                if env_prefix.is_empty() || !name.starts_with(env_prefix) || name.contains('=') =>
+            {
+                Err(NoReference::OutsidePrefix)
+            }
             "env" => Ok(Self::Env(name)),
-            _ if name.contains(['/', '\\']) || name.starts_with('.') => Err(NoReference::OutsideFolder),
+            _ if name.contains(['/', '\\']) || name.starts_with('.') => {
+                Err(NoReference::OutsideFolder)
+            }
             _ => Ok(Self::File(name)),
         }
     }
@@ -55,36 +61,59 @@ impl Reference {
 /// Reads the secret behind the reference that a connection holds. `Err` says what is missing, for a person, and quotes no
 /// secret. Inside a transaction.
 pub fn read(reference: &str) -> Result<Secret, String> {
-    let parsed = Reference::parse(reference, &crate::gucs::secret_env_prefix())
-        .map_err(|_| format!("the secret reference {reference} is not valid under the settings of this server"))?;
+    let parsed = Reference::parse(reference, &crate::gucs::secret_env_prefix()).map_err(|_| {
+        format!("the secret reference {reference} is not valid under the settings of this server")
+    })?;
     let value = match &parsed {
-        Reference::Vault(name) => Spi::get_one_with_args::<String>("SELECT etl._vault_secret($1)", &[reference.into()])
-            .map_err(|error| error.to_string())?
-            .ok_or_else(|| format!("Supabase Vault has no secret named \"{name}\", or is not installed"))?,
-        Reference::Env(name) => {
-            std::env::var(name).map_err(|_| format!("the environment of the Postgres server has no variable {name}, or it is not text"))?
+        Reference::Vault(name) => {
+            Spi::get_one_with_args::<String>("SELECT etl._vault_secret($1)", &[reference.into()])
+                .map_err(|error| error.to_string())?
+                .ok_or_else(|| {
+                    format!("Supabase Vault has no secret named \"{name}\", or is not installed")
+                })?
         }
+        Reference::Env(name) => std::env::var(name).map_err(|_| {
+            format!(
+                "the environment of the Postgres server has no variable {name}, or it is not text"
+            )
+        })?,
         Reference::File(name) => {
-            let dir = crate::gucs::secret_dir().ok_or("etl.secret_dir is not set, so file: secrets cannot be read")?;
+            let dir = crate::gucs::secret_dir()
+                .ok_or("etl.secret_dir is not set, so file: secrets cannot be read")?;
             read_file(Path::new(&dir), name)?
         }
     };
     let secret = Secret::new(&value);
-    if secret.expose().is_empty() { Err(format!("the secret behind {reference} is empty")) } else { Ok(secret) }
+    if secret.expose().is_empty() {
+        Err(format!("the secret behind {reference} is empty"))
+    } else {
+        Ok(secret)
+    }
 }
 
 fn read_file(dir: &Path, name: &str) -> Result<String, String> {
     let problem = |what: &str| format!("the secret file {name} in etl.secret_dir {what}");
-    let dir = dir.canonicalize().map_err(|error| format!("etl.secret_dir cannot be read: {}", error.kind()))?;
-    let path = dir.join(name).canonicalize().map_err(|error| problem(&format!("cannot be read: {}", error.kind())))?;
+    let dir = dir
+        .canonicalize()
+        .map_err(|error| format!("etl.secret_dir cannot be read: {}", error.kind()))?;
+    let path = dir
+        .join(name)
+        .canonicalize()
+        .map_err(|error| problem(&format!("cannot be read: {}", error.kind())))?;
     if !path.starts_with(&dir) {
         return Err(problem("is a link that leads out of the folder"));
     }
-    let file = std::fs::File::open(&path).map_err(|error| problem(&format!("cannot be read: {}", error.kind())))?;
-    if !file.metadata().is_ok_and(|data| data.is_file() && data.len() <= MAX_SECRET) {
+    let file = std::fs::File::open(&path)
+        .map_err(|error| problem(&format!("cannot be read: {}", error.kind())))?;
+    if !file
+        .metadata()
+        .is_ok_and(|data| data.is_file() && data.len() <= MAX_SECRET)
+    {
         return Err(problem("is not an ordinary file of at most 64 kB"));
     }
     let mut text = String::new();
-    file.take(MAX_SECRET).read_to_string(&mut text).map_err(|_| problem("is not text"))?;
+    file.take(MAX_SECRET)
+        .read_to_string(&mut text)
+        .map_err(|_| problem("is not text"))?;
     Ok(text)
 }

@@ -28,8 +28,14 @@ pub struct Look {
 /// Looks at every Odoo connection. Inside a transaction.
 pub fn look() -> Vec<Look> {
     let result = Spi::connect(|client| {
-        let table = client.select(include_str!("../../sql/queries/look.sql"), None, &["odoo".into()])?;
-        table.map(|tuple| read_look(&tuple)).collect::<pgrx::spi::Result<Vec<_>>>()
+        let table = client.select(
+            include_str!("../../sql/queries/look.sql"),
+            None,
+            &["odoo".into()],
+        )?;
+        table
+            .map(|tuple| read_look(&tuple))
+            .collect::<pgrx::spi::Result<Vec<_>>>()
     });
     result.unwrap_or_else(|error| crate::error::spi_failed(error))
 }
@@ -38,10 +44,17 @@ fn read_look(tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Look> {
     Ok(Look {
         name: tuple["name"].value::<String>()?.unwrap_or_default(),
         url: tuple["url"].value::<String>()?.unwrap_or_default(),
-        options: tuple["options"].value::<pgrx::JsonB>()?.map(|json| json.0).unwrap_or_default(),
+        options: tuple["options"]
+            .value::<pgrx::JsonB>()?
+            .map(|json| json.0)
+            .unwrap_or_default(),
         secret: tuple["secret"].value()?,
         paused: tuple["paused"].value::<bool>()?.unwrap_or_default(),
-        failures: tuple["failures"].value::<i32>()?.unwrap_or_default().max(0).cast_unsigned(),
+        failures: tuple["failures"]
+            .value::<i32>()?
+            .unwrap_or_default()
+            .max(0)
+            .cast_unsigned(),
         probe_in: tuple["probe_in"].value()?,
         throttled_for: tuple["throttled_for"].value()?,
         protocol: tuple["protocol"].value()?,
@@ -93,8 +106,18 @@ pub fn learn(connection: &str, lesson: &Lesson) {
 /// Where this database is a copy of the one its state speaks of, pauses everything and derives the queue anew. Inside a transaction.
 pub fn move_in() -> bool {
     let result = Spi::connect_mut(|client| {
-        let here = client.select("SELECT etl._fingerprint()", None, &[])?.first().get_one::<String>()?;
-        let copy = client.update(include_str!("../../sql/queries/move_in.sql"), None, &[here.into()])?.first().get_one::<bool>()?;
+        let here = client
+            .select("SELECT etl._fingerprint()", None, &[])?
+            .first()
+            .get_one::<String>()?;
+        let copy = client
+            .update(
+                include_str!("../../sql/queries/move_in.sql"),
+                None,
+                &[here.into()],
+            )?
+            .first()
+            .get_one::<bool>()?;
         if copy == Some(true) {
             client.update("SELECT etl._rebuild_queue()", None, &[])?;
         }
@@ -109,7 +132,15 @@ pub fn known_fields(connection: &str) -> Vec<(String, Value)> {
         let query = "SELECT model, fields FROM etl.model_fields WHERE connection = $1 AND fetched_at > now() - interval '1 day'";
         let table = client.select(query, None, &[connection.into()])?;
         table
-            .map(|tuple| Ok((tuple.get::<String>(1)?.unwrap_or_default(), tuple.get::<pgrx::JsonB>(2)?.map(|json| json.0).unwrap_or_default())))
+            .map(|tuple| {
+                Ok((
+                    tuple.get::<String>(1)?.unwrap_or_default(),
+                    tuple
+                        .get::<pgrx::JsonB>(2)?
+                        .map(|json| json.0)
+                        .unwrap_or_default(),
+                ))
+            })
             .collect::<pgrx::spi::Result<Vec<_>>>()
     });
     result.unwrap_or_else(|error| crate::error::spi_failed(error))

@@ -10,9 +10,15 @@ fn signals() -> Signals {
     let (preloaded, enabled) = (crate::worker::is_preloaded(), crate::gucs::enabled());
     if !crate::setup::is_set_up() {
         let query = "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'";
-        let extension_version = Spi::get_one::<String>(query).unwrap_or_else(|error| spi_failed(error)).unwrap_or_default();
-        let workers = Spi::get_one::<pgrx::JsonB>("SELECT jsonb_agg(jsonb_build_object('state', w.state, 'detail', w.detail)) FROM etl._workers() w");
-        let workers = workers.unwrap_or_else(|error| spi_failed(error)).and_then(|json| serde_json::from_value(json.0).ok());
+        let extension_version = Spi::get_one::<String>(query)
+            .unwrap_or_else(|error| spi_failed(error))
+            .unwrap_or_default();
+        let workers = Spi::get_one::<pgrx::JsonB>(
+            "SELECT jsonb_agg(jsonb_build_object('state', w.state, 'detail', w.detail)) FROM etl._workers() w",
+        );
+        let workers = workers
+            .unwrap_or_else(|error| spi_failed(error))
+            .and_then(|json| serde_json::from_value(json.0).ok());
         return Signals {
             preloaded,
             enabled,
@@ -22,10 +28,21 @@ fn signals() -> Signals {
             ..Signals::default()
         };
     }
-    let counted = Spi::get_one_with_args::<pgrx::JsonB>(include_str!("../../sql/queries/health_signals.sql"), &[preloaded.into(), enabled.into()]);
-    let counted = counted.unwrap_or_else(|error| spi_failed(error)).map(|json| json.0).unwrap_or_default();
-    serde_json::from_value(counted)
-        .unwrap_or_else(|error| complain(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("the health signals could not be read: {error}")).raise())
+    let counted = Spi::get_one_with_args::<pgrx::JsonB>(
+        include_str!("../../sql/queries/health_signals.sql"),
+        &[preloaded.into(), enabled.into()],
+    );
+    let counted = counted
+        .unwrap_or_else(|error| spi_failed(error))
+        .map(|json| json.0)
+        .unwrap_or_default();
+    serde_json::from_value(counted).unwrap_or_else(|error| {
+        complain(
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            format!("the health signals could not be read: {error}"),
+        )
+        .raise()
+    })
 }
 
 /// For programs.
@@ -47,6 +64,10 @@ fn health() -> pgrx::JsonB {
 
 /// For people.
 #[pg_extern(sql = false)]
+#[allow(
+    clippy::type_complexity,
+    reason = "the columns, as pgrx wants them: in place"
+)]
 fn health_report() -> TableIterator<
     'static,
     (
@@ -61,8 +82,23 @@ fn health_report() -> TableIterator<
 > {
     let at = now();
     TableIterator::new(report(&signals()).into_iter().map(move |finding| {
-        let Finding { component, status, value, threshold, detail, remedy } = finding;
-        (component, status.name().to_owned(), value, threshold, detail, Some(remedy).filter(|remedy| !remedy.is_empty()), at)
+        let Finding {
+            component,
+            status,
+            value,
+            threshold,
+            detail,
+            remedy,
+        } = finding;
+        (
+            component,
+            status.name().to_owned(),
+            value,
+            threshold,
+            detail,
+            Some(remedy).filter(|remedy| !remedy.is_empty()),
+            at,
+        )
     }))
 }
 

@@ -26,18 +26,34 @@ fn enqueue(
     };
     let connection = connection.unwrap_or_else(|| "odoo".to_owned());
     if let Err(refusal) = admit(&model, &operation, payload.0.clone(), record_key.is_some()) {
-        complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, refusal.message).hint(refusal.hint).raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            refusal.message,
+        )
+        .hint(refusal.hint)
+        .raise();
     }
     let bytes = payload.0.to_string().len();
     if bytes > MAX_PAYLOAD {
-        complain(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, format!("the payload has {bytes} bytes; at most {MAX_PAYLOAD} can be sent"))
-            .hint("Odoo refuses requests over 128 MiB. Send large attachments by reference.")
-            .raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("the payload has {bytes} bytes; at most {MAX_PAYLOAD} can be sent"),
+        )
+        .hint("Odoo refuses requests over 128 MiB. Send large attachments by reference.")
+        .raise();
     }
-    if idempotency_key.as_ref().is_some_and(|key| key.len() > MAX_IDEMPOTENCY_KEY || key.is_empty()) {
-        complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("an idempotency_key has 1 to {MAX_IDEMPOTENCY_KEY} bytes"))
-            .hint("Use a short key, or a hash such as md5() of a long one. record_key has no such limit.")
-            .raise();
+    if idempotency_key
+        .as_ref()
+        .is_some_and(|key| key.len() > MAX_IDEMPOTENCY_KEY || key.is_empty())
+    {
+        complain(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("an idempotency_key has 1 to {MAX_IDEMPOTENCY_KEY} bytes"),
+        )
+        .hint(
+            "Use a short key, or a hash such as md5() of a long one. record_key has no such limit.",
+        )
+        .raise();
     }
     let args: [DatumWithOid<'_>; 8] = [
         model.into(),
@@ -50,9 +66,17 @@ fn enqueue(
         not_before.into(),
     ];
     let stored = Spi::connect_mut(|client| {
-        client.update("SELECT etl._connection_must_exist($1)", None, &[connection.into()])?;
+        client.update(
+            "SELECT etl._connection_must_exist($1)",
+            None,
+            &[connection.into()],
+        )?;
         let table = client.update(include_str!("../../sql/queries/enqueue.sql"), None, &args)?;
-        if table.is_empty() { Ok((None, None)) } else { table.first().get_two::<i64, bool>() }
+        if table.is_empty() {
+            Ok((None, None))
+        } else {
+            table.first().get_two::<i64, bool>()
+        }
     });
     match stored.unwrap_or_else(|error| spi_failed(error)) {
         (Some(id), Some(true)) => id,

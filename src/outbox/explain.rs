@@ -14,35 +14,61 @@ use crate::error::{complain, spi_failed};
 fn explain(outbox_id: i64) -> pgrx::JsonB {
     crate::setup::must_be_set_up();
     let Some((raw, connection, status)) = stored(outbox_id) else {
-        complain(PgSqlErrorCode::ERRCODE_NO_DATA_FOUND, format!("outbox row {outbox_id} does not exist"))
-            .hint("SELECT id, model, operation, status FROM ops.odoo_outbox ORDER BY id DESC LIMIT 20;")
-            .raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
+            format!("outbox row {outbox_id} does not exist"),
+        )
+        .hint("SELECT id, model, operation, status FROM ops.odoo_outbox ORDER BY id DESC LIMIT 20;")
+        .raise();
     };
-    let look = connections::look().into_iter().find(|look| look.name == connection);
+    let look = connections::look()
+        .into_iter()
+        .find(|look| look.name == connection);
     let Some(look) = look else {
-        complain(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, format!("connection \"{connection}\" of this row does not exist, or is not an Odoo"))
-            .hint("SELECT etl.set_connection(…);")
-            .raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("connection \"{connection}\" of this row does not exist, or is not an Odoo"),
+        )
+        .hint("SELECT etl.set_connection(…);")
+        .raise();
     };
     let config = store::outbound_config();
     let about = json!({"outbox_id": outbox_id, "connection": connection, "status": status});
     let claimed = match crate::worker::check_row(raw, &connection, &config) {
         Ok(claimed) => claimed,
-        Err(failure) => return pgrx::JsonB(json!({"row": about, "requests": [], "refused": failure.message})),
+        Err(failure) => {
+            return pgrx::JsonB(json!({"row": about, "requests": [], "refused": failure.message}));
+        }
     };
     let endpoint = Endpoint::parse(&look.url, &look.options).unwrap_or_else(|error| {
-        complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, error.message).hint(error.hint).raise()
+        complain(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            error.message,
+        )
+        .hint(error.hint)
+        .raise()
     });
     // The secret is not even read.
     let settings = crate::worker::client_settings(look.protocol.as_deref());
-    let client = Client::new(endpoint, Secret::new(MASK), settings)
-        .unwrap_or_else(|failure| complain(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, failure.message).raise());
+    let client = Client::new(endpoint, Secret::new(MASK), settings).unwrap_or_else(|failure| {
+        complain(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            failure.message,
+        )
+        .raise()
+    });
     for (model, fields) in connections::known_fields(&connection) {
         client.preload_fields(&model, &fields);
     }
-    let context = DeliverContext { namespace: &config.namespace, connection: &connection, should_stop: &|| true };
+    let context = DeliverContext {
+        namespace: &config.namespace,
+        connection: &connection,
+        should_stop: &|| true,
+    };
     let batch = plan(vec![claimed]).into_iter().flatten().next();
-    let mut answer = batch.map(|batch| odoo::explain(&client, &batch, &context)).unwrap_or_default();
+    let mut answer = batch
+        .map(|batch| odoo::explain(&client, &batch, &context))
+        .unwrap_or_default();
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("row".to_owned(), about);
     }
@@ -51,12 +77,20 @@ fn explain(outbox_id: i64) -> pgrx::JsonB {
 
 fn stored(outbox_id: i64) -> Option<(RawRow, String, String)> {
     let result = Spi::connect(|client| {
-        let table = client.select(include_str!("../../sql/queries/stored_row.sql"), None, &[outbox_id.into()])?;
-        for tuple in table {
-            let text = |name: &str| tuple[name].value::<String>().map(Option::unwrap_or_default);
-            return Ok(Some((store::raw_row(outbox_id, &tuple)?, text("connection")?, text("status")?)));
-        }
-        Ok::<_, pgrx::spi::Error>(None)
+        let mut table = client.select(
+            include_str!("../../sql/queries/stored_row.sql"),
+            None,
+            &[outbox_id.into()],
+        )?;
+        let Some(tuple) = table.next() else {
+            return Ok(None);
+        };
+        let text = |name: &str| tuple[name].value::<String>().map(Option::unwrap_or_default);
+        Ok::<_, pgrx::spi::Error>(Some((
+            store::raw_row(outbox_id, &tuple)?,
+            text("connection")?,
+            text("status")?,
+        )))
     });
     result.unwrap_or_else(|error| spi_failed(error))
 }

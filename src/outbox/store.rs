@@ -16,10 +16,18 @@ pub struct Planned {
 
 impl Planned {
     pub const fn new(text: &'static str, types: &'static [pg_sys::Oid]) -> Self {
-        Self { text, types, plan: None }
+        Self {
+            text,
+            types,
+            plan: None,
+        }
     }
 
-    fn run<'conn>(&mut self, client: &mut SpiClient<'conn>, args: &[DatumWithOid<'_>]) -> pgrx::spi::Result<pgrx::spi::SpiTupleTable<'conn>> {
+    fn run<'conn>(
+        &mut self,
+        client: &mut SpiClient<'conn>,
+        args: &[DatumWithOid<'_>],
+    ) -> pgrx::spi::Result<pgrx::spi::SpiTupleTable<'conn>> {
         if self.plan.is_none() {
             let types: Vec<PgOid> = self.types.iter().map(|oid| PgOid::from(*oid)).collect();
             self.plan = Some(client.prepare_mut(self.text, &types)?.keep());
@@ -39,11 +47,15 @@ pub struct Statements {
 
 impl Default for Statements {
     fn default() -> Self {
-        use pg_sys::{FLOAT8ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID};
+        use pg_sys::{
+            FLOAT8ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID,
+        };
         Self {
             claim: Planned::new(
                 include_str!("../../sql/queries/claim.sql"),
-                &[TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID],
+                &[
+                    TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID,
+                ],
             ),
             settle: Planned::new(
                 include_str!("../../sql/queries/settle.sql"),
@@ -113,8 +125,16 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
     }
     let result = Spi::connect_mut(|client| {
         // The outbox first: TRUNCATE takes it first too, and two orders would deadlock.
-        client.update("LOCK TABLE ops.odoo_outbox IN ROW EXCLUSIVE MODE", None, &[])?;
-        let claim = client.select("SELECT nextval('etl.claim_seq')", None, &[])?.first().get_one::<i64>()?.unwrap_or_default();
+        client.update(
+            "LOCK TABLE ops.odoo_outbox IN ROW EXCLUSIVE MODE",
+            None,
+            &[],
+        )?;
+        let claim = client
+            .select("SELECT nextval('etl.claim_seq')", None, &[])?
+            .first()
+            .get_one::<i64>()?
+            .unwrap_or_default();
         let rows = i32::try_from(wanted.rows).unwrap_or(i32::MAX);
         let locked_by = format!("pg_etl {}", wanted.owner);
         let table = statements.claim.run(
@@ -131,9 +151,15 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
                 wanted.run.into(),
             ],
         )?;
-        let mut claimed = ClaimedRows { claim, rows: Vec::with_capacity(table.len()), cursor: None };
+        let mut claimed = ClaimedRows {
+            claim,
+            rows: Vec::with_capacity(table.len()),
+            cursor: None,
+        };
         for tuple in table {
-            claimed.cursor = tuple["lap_rank"].value::<i32>()?.zip(tuple["lap_id"].value::<i64>()?);
+            claimed.cursor = tuple["lap_rank"]
+                .value::<i32>()?
+                .zip(tuple["lap_id"].value::<i64>()?);
             if let Some(id) = tuple["id"].value::<i64>()? {
                 claimed.rows.push(raw_row(id, &tuple)?);
             }
@@ -152,7 +178,11 @@ pub fn raw_row(id: i64, tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<RawRo
         payload: text("payload")?,
         record_key: tuple["record_key"].value()?,
         idempotency_key: text("idempotency_key")?,
-        attempts: tuple["attempts"].value::<i32>()?.unwrap_or_default().max(0).cast_unsigned(),
+        attempts: tuple["attempts"]
+            .value::<i32>()?
+            .unwrap_or_default()
+            .max(0)
+            .cast_unsigned(),
         odoo_id: tuple["odoo_id"].value()?,
         key: tuple["key"].value()?,
     })
@@ -197,18 +227,51 @@ impl std::ops::AddAssign for Tally {
 }
 
 /// Settles rows of one claim; only those that the claim still holds. Inside a transaction.
-pub fn settle(statements: &mut Statements, claim: i64, settled: Vec<Settled>, remaining: Remaining) -> Tally {
+pub fn settle(
+    statements: &mut Statements,
+    claim: i64,
+    settled: Vec<Settled>,
+    remaining: Remaining,
+) -> Tally {
     let args: [DatumWithOid<'_>; 12] = [
         claim.into(),
         settled.iter().map(|row| row.id).collect::<Vec<_>>().into(),
         settled.iter().map(|row| row.key).collect::<Vec<_>>().into(),
-        settled.iter().map(|row| row.status.to_owned()).collect::<Vec<_>>().into(),
-        settled.iter().map(|row| row.odoo_id).collect::<Vec<_>>().into(),
-        settled.iter().map(|row| row.class.map(str::to_owned)).collect::<Vec<_>>().into(),
-        settled.iter().map(|row| row.error.clone()).collect::<Vec<_>>().into(),
-        settled.iter().map(|row| row.wait).collect::<Vec<_>>().into(),
-        settled.iter().map(|row| i32::from(row.refund)).collect::<Vec<_>>().into(),
-        settled.iter().map(|row| row.hold).collect::<Vec<_>>().into(),
+        settled
+            .iter()
+            .map(|row| row.status.to_owned())
+            .collect::<Vec<_>>()
+            .into(),
+        settled
+            .iter()
+            .map(|row| row.odoo_id)
+            .collect::<Vec<_>>()
+            .into(),
+        settled
+            .iter()
+            .map(|row| row.class.map(str::to_owned))
+            .collect::<Vec<_>>()
+            .into(),
+        settled
+            .iter()
+            .map(|row| row.error.clone())
+            .collect::<Vec<_>>()
+            .into(),
+        settled
+            .iter()
+            .map(|row| row.wait)
+            .collect::<Vec<_>>()
+            .into(),
+        settled
+            .iter()
+            .map(|row| i32::from(row.refund))
+            .collect::<Vec<_>>()
+            .into(),
+        settled
+            .iter()
+            .map(|row| row.hold)
+            .collect::<Vec<_>>()
+            .into(),
         remaining.ids.into(),
         remaining.keys.into(),
     ];
@@ -220,9 +283,17 @@ fn tally(table: pgrx::spi::SpiTupleTable<'_>) -> pgrx::spi::Result<Tally> {
     let mut sum = Tally::default();
     for tuple in table {
         let number = |name: &str| -> pgrx::spi::Result<i64> {
-            Ok(if tuple.get_datum_by_name(name).is_ok() { tuple[name].value::<i64>()?.unwrap_or_default() } else { 0 })
+            Ok(if tuple.get_datum_by_name(name).is_ok() {
+                tuple[name].value::<i64>()?.unwrap_or_default()
+            } else {
+                0
+            })
         };
-        sum += Tally { done: number("done")?, retried: number("retried")?, failed: number("failed")? };
+        sum += Tally {
+            done: number("done")?,
+            retried: number("retried")?,
+            failed: number("failed")?,
+        };
     }
     Ok(sum)
 }
@@ -236,12 +307,24 @@ pub fn recover(owner: i64) -> Tally {
     let result = Spi::connect_mut(|client| {
         client.update("DELETE FROM etl.holds WHERE until < now()", None, &[])?;
         // Most of the time there is nothing to take back: a look that locks nothing.
-        let dead = client.select("SELECT EXISTS (SELECT FROM etl.claims c WHERE c.owner <> $1)", None, &[owner.into()])?;
+        let dead = client.select(
+            "SELECT EXISTS (SELECT FROM etl.claims c WHERE c.owner <> $1)",
+            None,
+            &[owner.into()],
+        )?;
         if dead.first().get_one::<bool>()? != Some(true) {
             return Ok(Tally::default());
         }
-        client.update("LOCK TABLE ops.odoo_outbox IN ROW EXCLUSIVE MODE", None, &[])?;
-        tally(client.update(include_str!("../../sql/queries/recover.sql"), None, &[owner.into(), MAX_CRASHES.into(), grace.into()])?)
+        client.update(
+            "LOCK TABLE ops.odoo_outbox IN ROW EXCLUSIVE MODE",
+            None,
+            &[],
+        )?;
+        tally(client.update(
+            include_str!("../../sql/queries/recover.sql"),
+            None,
+            &[owner.into(), MAX_CRASHES.into(), grace.into()],
+        )?)
     });
     result.unwrap_or_else(|error: pgrx::spi::Error| crate::error::spi_failed(error))
 }
@@ -271,13 +354,19 @@ pub fn outbound_config() -> OutboundConfig {
         let query = "SELECT key::text, value::text FROM ops.odoo_sync_config WHERE starts_with(key, 'sb_to_odoo:') OR key = 'external_id_namespace'";
         let mut config = OutboundConfig::default();
         for tuple in client.select(query, None, &[])? {
-            let (Some(key), Some(value)) = (tuple.get::<String>(1)?, tuple.get::<String>(2)?) else { continue };
+            let (Some(key), Some(value)) = (tuple.get::<String>(1)?, tuple.get::<String>(2)?)
+            else {
+                continue;
+            };
             let value: Value = serde_json::from_str(&value).unwrap_or_default();
             match key.strip_prefix(PREFIX) {
                 Some(model) => {
                     config.models.insert(model.to_owned(), model_config(&value));
                 }
-                None => value.as_str().unwrap_or_default().clone_into(&mut config.namespace),
+                None => value
+                    .as_str()
+                    .unwrap_or_default()
+                    .clone_into(&mut config.namespace),
             }
         }
         Ok::<_, pgrx::spi::Error>(config)
@@ -286,11 +375,23 @@ pub fn outbound_config() -> OutboundConfig {
 }
 
 fn model_config(value: &Value) -> ModelConfig {
-    let whole = |name: &str| value.get(name).and_then(Value::as_u64).filter(|number| *number > 0);
+    let whole = |name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_u64)
+            .filter(|number| *number > 0)
+    };
     ModelConfig {
         max_batch: whole("max_batch").map(|rows| rows.min(1_000) as usize),
         max_attempts: whole("max_attempts").and_then(|attempts| u32::try_from(attempts).ok()),
-        base_backoff_seconds: value.get("base_backoff_seconds").and_then(Value::as_f64).filter(|seconds| (0.0..=86_400.0).contains(seconds)),
-        context: value.get("context").and_then(Value::as_object).cloned().unwrap_or_default(),
+        base_backoff_seconds: value
+            .get("base_backoff_seconds")
+            .and_then(Value::as_f64)
+            .filter(|seconds| (0.0..=86_400.0).contains(seconds)),
+        context: value
+            .get("context")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default(),
     }
 }

@@ -7,7 +7,14 @@ use crate::outbox::store::Tally;
 /// The connection's open run, opening one where there is none. Inside a transaction.
 pub fn open(connection: &str) -> Option<i64> {
     let result = Spi::connect_mut(|client| {
-        client.update(include_str!("../../sql/queries/open_run.sql"), None, &[connection.into()])?.first().get_one::<i64>()
+        client
+            .update(
+                include_str!("../../sql/queries/open_run.sql"),
+                None,
+                &[connection.into()],
+            )?
+            .first()
+            .get_one::<i64>()
     });
     result.unwrap_or_else(|error| crate::error::spi_failed(error))
 }
@@ -16,13 +23,23 @@ pub fn open(connection: &str) -> Option<i64> {
 pub fn count(connection: &str, tally: Tally, claimed: i64, calls: i64) {
     let result = Spi::run_with_args(
         include_str!("../../sql/queries/count_run.sql"),
-        &[connection.into(), claimed.into(), tally.done.into(), tally.retried.into(), tally.failed.into(), calls.into()],
+        &[
+            connection.into(),
+            claimed.into(),
+            tally.done.into(),
+            tally.retried.into(),
+            tally.failed.into(),
+            calls.into(),
+        ],
     );
     result.unwrap_or_else(|error| crate::error::spi_failed(error));
 }
 
 /// Closes the connection's open run: failed where a row became a dead letter. Inside a transaction.
 pub fn close(connection: &str) {
-    let result = Spi::run_with_args(include_str!("../../sql/queries/close_run.sql"), &[connection.into()]);
+    let result = Spi::run_with_args(
+        include_str!("../../sql/queries/close_run.sql"),
+        &[connection.into()],
+    );
     result.unwrap_or_else(|error| crate::error::spi_failed(error));
 }

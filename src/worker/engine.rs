@@ -16,8 +16,8 @@ use super::lane::{Claim, Lane, OPEN_AT};
 use super::owner;
 use super::pool::Pool;
 use super::session::{Aborted, transaction};
-use crate::connections::store::{self as connections, Lesson};
 use crate::connections::secret;
+use crate::connections::store::{self as connections, Lesson};
 use crate::gucs;
 use crate::outbox::store::{self, LAP_START, OutboundConfig, Settled, Statements, Tally, Wanted};
 use crate::runs;
@@ -41,11 +41,15 @@ pub struct Limits {
 
 impl Limits {
     pub fn none() -> Self {
-        Self { max_rows: None, deadline: None }
+        Self {
+            max_rows: None,
+            deadline: None,
+        }
     }
 
     fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -58,8 +62,16 @@ pub struct Totals {
 }
 
 enum Finished {
-    Sent { connection: String, claim: i64, outcomes: Vec<(i64, Outcome)>, calls: i64 },
-    Probed { connection: String, result: Result<(), Failure> },
+    Sent {
+        connection: String,
+        claim: i64,
+        outcomes: Vec<(i64, Outcome)>,
+        calls: i64,
+    },
+    Probed {
+        connection: String,
+        result: Result<(), Failure>,
+    },
 }
 
 /// One worker's engine.
@@ -79,11 +91,15 @@ pub struct Engine {
 impl Engine {
     /// Takes an owner's number and starts the threads.
     pub fn start(limits: Limits) -> Result<Self, String> {
-        let (owner, copy) = transaction(|| (owner::become_owner(), connections::move_in())).map_err(|aborted| aborted.message)?;
+        let (owner, copy) = transaction(|| (owner::become_owner(), connections::move_in()))
+            .map_err(|aborted| aborted.message)?;
         if copy {
-            pgrx::log!("pg_etl: this database is a copy or was restored; its connections are paused until etl.resume()");
+            pgrx::log!(
+                "pg_etl: this database is a copy or was restored; its connections are paused until etl.resume()"
+            );
         }
-        let pool = Pool::start(gucs::max_in_flight()).map_err(|error| format!("cannot start threads: {error}"))?;
+        let pool = Pool::start(gucs::max_in_flight())
+            .map_err(|error| format!("cannot start threads: {error}"))?;
         Ok(Self {
             owner,
             pool,
@@ -113,7 +129,11 @@ impl Engine {
 
     /// Whether anything is on its way.
     pub fn is_busy(&self) -> bool {
-        !self.unsettled.is_empty() || self.lanes.values().any(|lane| !lane.claims.is_empty() || lane.probing)
+        !self.unsettled.is_empty()
+            || self
+                .lanes
+                .values()
+                .any(|lane| !lane.claims.is_empty() || lane.probing)
     }
 
     /// Settles what came back, claims what is due, sends what may go. Returns how long until the next turn if nothing happens.
@@ -149,13 +169,19 @@ impl Engine {
         let (looks, config) = transaction(|| {
             let back = store::recover(owner);
             if back.retried + back.failed > 0 {
-                pgrx::log!("pg_etl: took back {} rows of a worker that died; {} of them are dead letters", back.retried + back.failed, back.failed);
+                pgrx::log!(
+                    "pg_etl: took back {} rows of a worker that died; {} of them are dead letters",
+                    back.retried + back.failed,
+                    back.failed
+                );
             }
             (connections::look(), store::outbound_config())
         })?;
         self.config = Arc::new(config);
         // A connection that was removed: its rows wait for it to come back, its answers are still settled.
-        self.lanes.retain(|name, lane| !lane.claims.is_empty() || lane.probing || looks.iter().any(|look| look.name == *name));
+        self.lanes.retain(|name, lane| {
+            !lane.claims.is_empty() || lane.probing || looks.iter().any(|look| look.name == *name)
+        });
         for look in looks {
             match self.lanes.get_mut(&look.name) {
                 Some(lane) => lane.see(look),
@@ -168,27 +194,52 @@ impl Engine {
     }
 
     fn may_claim(&self, name: &str) -> bool {
-        let Some(lane) = self.lanes.get(name) else { return false };
+        let Some(lane) = self.lanes.get(name) else {
+            return false;
+        };
         let room = lane.in_hand() < self.most_in_flight(lane);
-        let rows_left = self.limits.max_rows.is_none_or(|most| self.totals.claimed < i64::try_from(most).unwrap_or(i64::MAX));
-        room && rows_left && !self.limits.is_over() && self.unsettled.is_empty() && lane.is_open() && lane.has_work()
+        let rows_left = self
+            .limits
+            .max_rows
+            .is_none_or(|most| self.totals.claimed < i64::try_from(most).unwrap_or(i64::MAX));
+        room && rows_left
+            && !self.limits.is_over()
+            && self.unsettled.is_empty()
+            && lane.is_open()
+            && lane.has_work()
     }
 
     fn most_in_flight(&self, lane: &Lane) -> usize {
-        let of_endpoint = lane.known_client().map_or(1, |client| client.endpoint().max_in_flight.map_or(DEFAULT_IN_FLIGHT, |most| most as usize));
+        let of_endpoint = lane.known_client().map_or(1, |client| {
+            client
+                .endpoint()
+                .max_in_flight
+                .map_or(DEFAULT_IN_FLIGHT, |most| most as usize)
+        });
         of_endpoint.clamp(1, self.pool.threads())
     }
 
     /// Claims for one connection, commits, and plans. `false`: nothing more to claim now.
     fn claim(&mut self, name: &str) -> Result<bool, Aborted> {
-        let Some(lane) = self.lanes.get_mut(name) else { return Ok(false) };
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Ok(false);
+        };
         let rows = gucs::batch_rows() * self.pool.threads().min(4);
-        let left = self.limits.max_rows.map_or(usize::MAX, |most| most.saturating_sub(usize::try_from(self.totals.claimed).unwrap_or(0)));
+        let left = self.limits.max_rows.map_or(usize::MAX, |most| {
+            most.saturating_sub(usize::try_from(self.totals.claimed).unwrap_or(0))
+        });
         let (owner, statements, cursor) = (self.owner, &mut self.statements, lane.cursor);
         let claimed = transaction(|| {
             prepare(lane)?;
             let run = runs::open(name);
-            let wanted = Wanted { connection: name, cursor, rows: rows.min(left), bytes: CLAIM_BYTES, owner, run };
+            let wanted = Wanted {
+                connection: name,
+                cursor,
+                rows: rows.min(left),
+                bytes: CLAIM_BYTES,
+                owner,
+                run,
+            };
             Ok(store::claim(statements, &wanted))
         })?;
         let claimed = match claimed {
@@ -219,7 +270,12 @@ impl Engine {
         lane.claims.push(claim);
         transaction(|| runs::count(name, Tally::default(), count, 0))?;
         if !refused.is_empty() {
-            self.unsettled.push_back(Finished::Sent { connection: name.to_owned(), claim: id, outcomes: refused, calls: 0 });
+            self.unsettled.push_back(Finished::Sent {
+                connection: name.to_owned(),
+                claim: id,
+                outcomes: refused,
+                calls: 0,
+            });
             self.settle_all()?;
         }
         Ok(true)
@@ -231,12 +287,18 @@ impl Engine {
             Some(lane) if lane.is_open() && !self.limits.is_over() => self.most_in_flight(lane),
             _ => return,
         };
-        let Some(lane) = self.lanes.get_mut(name) else { return };
-        let Some(client) = lane.known_client().cloned() else { return };
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return;
+        };
+        let Some(client) = lane.known_client().cloned() else {
+            return;
+        };
         let mut under_way = lane.on_the_wire();
         for claim in &mut lane.claims {
             while under_way < most {
-                let Some(batch) = claim.next_batch() else { break };
+                let Some(batch) = claim.next_batch() else {
+                    break;
+                };
                 under_way += 1;
                 let job = Job {
                     client: Arc::clone(&client),
@@ -255,7 +317,8 @@ impl Engine {
         while let Some(finished) = self.unsettled.front() {
             match finished {
                 Finished::Probed { connection, result } => {
-                    let (connection, failure) = (connection.clone(), result.as_ref().err().cloned());
+                    let (connection, failure) =
+                        (connection.clone(), result.as_ref().err().cloned());
                     self.learn(&connection, failure.as_ref())?;
                     if let Some(lane) = self.lanes.get_mut(&connection) {
                         lane.probing = false;
@@ -271,35 +334,77 @@ impl Engine {
 
     /// Writes down the answer at the front; it stays there when the transaction is aborted.
     fn settle_front(&mut self) -> Result<(), Aborted> {
-        let Some(Finished::Sent { connection, claim: id, outcomes, calls }) = self.unsettled.front() else { return Ok(()) };
+        let Some(Finished::Sent {
+            connection,
+            claim: id,
+            outcomes,
+            calls,
+        }) = self.unsettled.front()
+        else {
+            return Ok(());
+        };
         let (connection, id, calls) = (connection.clone(), *id, *calls);
-        let Some(lane) = self.lanes.get_mut(&connection) else { return Ok(()) };
-        let fields = lane.known_client().map(|client| client.take_new_fields()).unwrap_or_default();
-        let Some(claim) = lane.claims.iter_mut().find(|claim| claim.id == id) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(&connection) else {
+            return Ok(());
+        };
+        let fields = lane
+            .known_client()
+            .map(|client| client.take_new_fields())
+            .unwrap_or_default();
+        let Some(claim) = lane.claims.iter_mut().find(|claim| claim.id == id) else {
+            return Ok(());
+        };
 
         let mut settled = Vec::with_capacity(outcomes.len());
         let mut stopped = HashSet::new();
         for (row, outcome) in outcomes {
-            let Some(held) = claim.held.get(row) else { continue };
-            let tried = Tried { operation: held.operation, attempts: held.attempts, checkable: held.checkable };
+            let Some(held) = claim.held.get(row) else {
+                continue;
+            };
+            let tried = Tried {
+                operation: held.operation,
+                attempts: held.attempts,
+                checkable: held.checkable,
+            };
             let patience = patience(&self.config, &held.model);
             let settlement = outbox::settle(tried, outcome.clone(), &patience, &mut rand::rng());
-            let goes_on = matches!(&settlement, Settlement::Done { .. } | Settlement::Dead { hold: None, .. });
+            let goes_on = matches!(
+                &settlement,
+                Settlement::Done { .. } | Settlement::Dead { hold: None, .. }
+            );
             if let Some(key) = held.key.filter(|_| !goes_on) {
                 stopped.insert(key);
             }
             settled.push(columns(*row, held.key, settlement));
         }
         // What follows a row that must come again goes back with it, unsent.
-        let unsent: Vec<i64> = if stopped.is_empty() { Vec::new() } else { claim.take_unsent(Some(&stopped)) };
-        settled.extend(unsent.iter().filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))));
+        let unsent: Vec<i64> = if stopped.is_empty() {
+            Vec::new()
+        } else {
+            claim.take_unsent(Some(&stopped))
+        };
+        settled.extend(
+            unsent
+                .iter()
+                .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))),
+        );
         let gone: HashSet<i64> = settled.iter().map(|row| row.id).collect();
         let remaining = claim.remaining(&gone);
         let told: Vec<(i64, String, i64)> = settled
             .iter()
-            .filter_map(|row| Some((row.key?, claim.held.get(&row.id)?.model.clone(), row.odoo_id?)))
+            .filter_map(|row| {
+                Some((
+                    row.key?,
+                    claim.held.get(&row.id)?.model.clone(),
+                    row.odoo_id?,
+                ))
+            })
             .collect();
-        let lesson = if calls == 0 { Teaches::Nothing } else { teaches(outcomes) };
+        let lesson = if calls == 0 {
+            Teaches::Nothing
+        } else {
+            teaches(outcomes)
+        };
         let statements = &mut self.statements;
         let tally = transaction(|| {
             let tally = store::settle(statements, id, settled, remaining);
@@ -341,7 +446,10 @@ impl Engine {
                 if unsent.is_empty() {
                     continue;
                 }
-                let settled: Vec<Settled> = unsent.iter().filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))).collect();
+                let settled: Vec<Settled> = unsent
+                    .iter()
+                    .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key)))
+                    .collect();
                 let gone: HashSet<i64> = unsent.into_iter().collect();
                 let remaining = claim.remaining(&gone);
                 let (statements, id) = (&mut self.statements, claim.id);
@@ -357,7 +465,9 @@ impl Engine {
     }
 
     fn probe(&mut self, name: &str) -> Result<(), Aborted> {
-        let Some(lane) = self.lanes.get_mut(name).filter(|lane| lane.wants_probe()) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(name).filter(|lane| lane.wants_probe()) else {
+            return Ok(());
+        };
         match transaction(|| prepare(lane))? {
             Ok(()) => {}
             Err(failure) => return self.learn(name, Some(&failure)),
@@ -367,7 +477,12 @@ impl Engine {
             let connection = name.to_owned();
             self.pool.submit(move || {
                 let result = catch_unwind(AssertUnwindSafe(|| odoo::probe(&client)));
-                let result = result.unwrap_or_else(|_| Err(Failure::new(ErrorClass::Unreachable, "the probe failed inside pg_etl")));
+                let result = result.unwrap_or_else(|_| {
+                    Err(Failure::new(
+                        ErrorClass::Unreachable,
+                        "the probe failed inside pg_etl",
+                    ))
+                });
                 Finished::Probed { connection, result }
             });
         }
@@ -376,9 +491,13 @@ impl Engine {
 
     /// Writes down what an answer, or its absence, says about the connection, and opens or closes it accordingly.
     fn learn(&mut self, name: &str, failure: Option<&Failure>) -> Result<(), Aborted> {
-        let Some(lane) = self.lanes.get_mut(name) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Ok(());
+        };
         let effect = breaker::effect(failure, lane.look.failures, &mut rand::rng());
-        let fresh = lane.last_ok_written.is_none_or(|at| at.elapsed() >= OK_EVERY);
+        let fresh = lane
+            .last_ok_written
+            .is_none_or(|at| at.elapsed() >= OK_EVERY);
         if effect == Effect::Close && lane.look.failures == 0 && !fresh {
             return Ok(());
         }
@@ -389,7 +508,9 @@ impl Engine {
             class: failure.map(|failure| failure.class.name()),
             error: failure.map(|failure| failure.message.clone()),
             remedy: failure.and_then(|failure| failure.remedy.clone()),
-            protocol: client.and_then(|client| client.known_protocol()).map(pg_etl_core::odoo::ProtocolKind::name),
+            protocol: client
+                .and_then(|client| client.known_protocol())
+                .map(pg_etl_core::odoo::ProtocolKind::name),
             version: client.and_then(|client| client.known_version()),
             ..Lesson::default()
         };
@@ -420,7 +541,9 @@ impl Engine {
 
     /// Closes the connection's run when nothing is left to do for it.
     fn close_run(&mut self, name: &str) -> Result<(), Aborted> {
-        let Some(lane) = self.lanes.get_mut(name) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Ok(());
+        };
         let soon = lane.look.due_in.is_some_and(|seconds| seconds < 60.0);
         if lane.look.run.is_none() || !lane.claims.is_empty() || lane.look.has_fresh || soon {
             return Ok(());
@@ -433,32 +556,65 @@ impl Engine {
 
 /// Reads the secret, just before it is used, and sees that the client has it. Inside a transaction.
 fn prepare(lane: &mut Lane) -> Result<(), Failure> {
-    let misconfigured = |message: String, remedy: &str| Failure::new(ErrorClass::Misconfigured, message).with_remedy(remedy);
-    let endpoint = Endpoint::parse(&lane.look.url, &lane.look.options)
-        .map_err(|error| misconfigured(error.message.clone(), "Call etl.set_connection() with valid options, then etl.resume()."))?;
-    let Some(reference) = lane.look.secret.clone() else {
-        return Err(misconfigured("the connection has no secret".to_owned(), "Call etl.set_connection() with secret => 'vault:NAME', then etl.resume()."));
+    let misconfigured = |message: String, remedy: &str| {
+        Failure::new(ErrorClass::Misconfigured, message).with_remedy(remedy)
     };
-    let secret = secret::read(&reference).map_err(|why| misconfigured(why, "Provide the secret, then: SELECT etl.resume();"))?;
+    let endpoint = Endpoint::parse(&lane.look.url, &lane.look.options).map_err(|error| {
+        misconfigured(
+            error.message.clone(),
+            "Call etl.set_connection() with valid options, then etl.resume().",
+        )
+    })?;
+    let Some(reference) = lane.look.secret.clone() else {
+        return Err(misconfigured(
+            "the connection has no secret".to_owned(),
+            "Call etl.set_connection() with secret => 'vault:NAME', then etl.resume().",
+        ));
+    };
+    let secret = secret::read(&reference)
+        .map_err(|why| misconfigured(why, "Provide the secret, then: SELECT etl.resume();"))?;
     let name = lane.look.name.clone();
-    lane.client(endpoint, secret, || connections::known_fields(&name)).map(|_| ())
+    lane.client(endpoint, secret, || connections::known_fields(&name))
+        .map(|_| ())
 }
 
 fn patience(config: &OutboundConfig, model: &str) -> Patience {
     let of_model = config.models.get(model);
-    let base = of_model.and_then(|model| model.base_backoff_seconds).map(Duration::from_secs_f64);
+    let base = of_model
+        .and_then(|model| model.base_backoff_seconds)
+        .map(Duration::from_secs_f64);
     Patience {
-        max_attempts: of_model.and_then(|model| model.max_attempts).unwrap_or_else(gucs::max_attempts),
-        backoff: Backoff { base: base.unwrap_or_else(gucs::backoff_base), cap: gucs::backoff_cap() },
+        max_attempts: of_model
+            .and_then(|model| model.max_attempts)
+            .unwrap_or_else(gucs::max_attempts),
+        backoff: Backoff {
+            base: base.unwrap_or_else(gucs::backoff_base),
+            cap: gucs::backoff_cap(),
+        },
         unknown_grace: gucs::unknown_grace(),
     }
 }
 
 fn columns(id: i64, key: Option<i64>, settlement: Settlement) -> Settled {
-    let mut row = Settled { id, key, status: "done", odoo_id: None, class: None, error: None, wait: 0.0, refund: false, hold: None };
+    let mut row = Settled {
+        id,
+        key,
+        status: "done",
+        odoo_id: None,
+        class: None,
+        error: None,
+        wait: 0.0,
+        refund: false,
+        hold: None,
+    };
     match settlement {
         Settlement::Done { odoo_id } => row.odoo_id = odoo_id,
-        Settlement::Retry { wait, refund, hold, failure } => {
+        Settlement::Retry {
+            wait,
+            refund,
+            hold,
+            failure,
+        } => {
             row.status = "queued";
             row.wait = wait.as_secs_f64();
             row.refund = refund;
@@ -485,7 +641,17 @@ fn words(failure: Failure) -> String {
 
 /// A row that was claimed and not sent.
 fn returned(id: i64, key: Option<i64>) -> Settled {
-    Settled { id, key, status: "queued", odoo_id: None, class: None, error: None, wait: 0.0, refund: true, hold: None }
+    Settled {
+        id,
+        key,
+        status: "queued",
+        odoo_id: None,
+        class: None,
+        error: None,
+        wait: 0.0,
+        refund: true,
+        hold: None,
+    }
 }
 
 enum Teaches {
@@ -509,10 +675,14 @@ fn teaches(outcomes: &[(i64, Outcome)]) -> Teaches {
         Outcome::Delivered { .. } => None,
     });
     let gravest = failures.max_by_key(gravity);
-    let delivered = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. }));
+    let delivered = outcomes
+        .iter()
+        .any(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. }));
     match gravest {
         // One row that Odoo chokes on says nothing against an endpoint that took its neighbours.
-        Some(failure) if gravity(&failure) > 1 || (gravity(&failure) == 1 && !delivered) => Teaches::Failed(failure.clone()),
+        Some(failure) if gravity(&failure) > 1 || (gravity(&failure) == 1 && !delivered) => {
+            Teaches::Failed(failure.clone())
+        }
         Some(_) => Teaches::Answered,
         None => Teaches::Answered,
     }
@@ -532,13 +702,31 @@ impl Job {
     fn run(self) -> Finished {
         let deadline = self.deadline;
         let should_stop = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let context = DeliverContext { namespace: &self.config.namespace, connection: &self.connection, should_stop: &should_stop };
-        let outcomes = catch_unwind(AssertUnwindSafe(|| odoo::deliver(&self.client, &self.batch, &context)));
+        let context = DeliverContext {
+            namespace: &self.config.namespace,
+            connection: &self.connection,
+            should_stop: &should_stop,
+        };
+        let outcomes = catch_unwind(AssertUnwindSafe(|| {
+            odoo::deliver(&self.client, &self.batch, &context)
+        }));
         // Nobody knows how far it came.
         let outcomes = outcomes.unwrap_or_else(|_| {
-            let failure = Failure::new(ErrorClass::Unknown, "a defect in pg_etl stopped this delivery half-way; the server log has its place");
-            self.batch.rows.iter().map(|row| (row.id, Outcome::Failed(failure.clone()))).collect()
+            let failure = Failure::new(
+                ErrorClass::Unknown,
+                "a defect in pg_etl stopped this delivery half-way; the server log has its place",
+            );
+            self.batch
+                .rows
+                .iter()
+                .map(|row| (row.id, Outcome::Failed(failure.clone())))
+                .collect()
         });
-        Finished::Sent { connection: self.connection, claim: self.claim, outcomes, calls: 1 }
+        Finished::Sent {
+            connection: self.connection,
+            claim: self.claim,
+            outcomes,
+            calls: 1,
+        }
     }
 }

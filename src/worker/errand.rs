@@ -14,7 +14,7 @@ use pgrx::prelude::*;
 use serde_json::{Value, json};
 
 use super::engine::{Engine, Limits};
-use super::session;
+use super::{roster, session};
 use crate::connections::{secret, store as connections};
 use crate::error::complain;
 
@@ -30,9 +30,15 @@ const ANSWERED: u32 = 1;
 
 /// What to do.
 pub enum Errand {
-    Drain { max_rows: Option<usize>, max_time: Duration },
+    Drain {
+        max_rows: Option<usize>,
+        max_time: Duration,
+    },
     /// Asks the endpoint of this connection.
-    Test { connection: String, max_time: Duration },
+    Test {
+        connection: String,
+        max_time: Duration,
+    },
 }
 
 /// The shared piece; text follows.
@@ -63,10 +69,15 @@ impl Shared {
 
     fn write(&self, value: &Value) {
         let text = value.to_string();
-        let bytes = if text.len() > SIZE - size_of::<Self>() { b"{\"error\":\"the answer is too long\"}" } else { text.as_bytes() };
+        let bytes = if text.len() > SIZE - size_of::<Self>() {
+            b"{\"error\":\"the answer is too long\"}"
+        } else {
+            text.as_bytes()
+        };
         // SAFETY: bounded by the line above. Caller and worker write in turns: before the worker starts, and before `state` says answered.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.text_start(), bytes.len()) };
-        self.length.store(u32::try_from(bytes.len()).unwrap_or(0), Ordering::Release);
+        self.length
+            .store(u32::try_from(bytes.len()).unwrap_or(0), Ordering::Release);
     }
 
     fn read(&self) -> Value {
@@ -91,7 +102,12 @@ impl Shared {
 pub fn run(errand: &Errand) -> Value {
     // SAFETY: reads shared state. Without the check the wait for a start-up that cannot happen would never end.
     if unsafe { pg_sys::RecoveryInProgress() } {
-        complain(PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION, "a standby delivers nothing").hint("Call this on the primary.").raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            "a standby delivers nothing",
+        )
+        .hint("Call this on the primary.")
+        .raise();
     }
     // SAFETY: the segment belongs to this transaction and is unmapped with it, also on ERROR.
     let (segment, shared) = unsafe {
@@ -115,14 +131,20 @@ fn request(errand: &Errand) -> Value {
     let database = unsafe { pg_sys::MyDatabaseId.to_u32() };
     let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     match errand {
-        Errand::Drain { max_rows, max_time } => json!({"database": database, "max_rows": max_rows, "max_ms": millis(max_time)}),
-        Errand::Test { connection, max_time } => json!({"database": database, "test": connection, "max_ms": millis(max_time)}),
+        Errand::Drain { max_rows, max_time } => {
+            json!({"database": database, "max_rows": max_rows, "max_ms": millis(max_time)})
+        }
+        Errand::Test {
+            connection,
+            max_time,
+        } => json!({"database": database, "test": connection, "max_ms": millis(max_time)}),
     }
 }
 
 fn start(segment: pg_sys::dsm_handle) -> *mut pg_sys::BackgroundWorkerHandle {
     let mut worker = pg_sys::BackgroundWorker {
-        bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32,
+        bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION)
+            as i32,
         bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
         bgw_restart_time: pg_sys::BGW_NEVER_RESTART,
         bgw_main_arg: pg_sys::Datum::from(segment),
@@ -137,9 +159,12 @@ fn start(segment: pg_sys::dsm_handle) -> *mut pg_sys::BackgroundWorkerHandle {
     let mut handle = std::ptr::null_mut();
     // SAFETY: a filled-in registration; the handle is allocated in the caller's memory context.
     if !unsafe { pg_sys::RegisterDynamicBackgroundWorker(&raw mut worker, &raw mut handle) } {
-        complain(PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES, "no free background worker")
-            .hint("Raise max_worker_processes, or try again when others are done.")
-            .raise();
+        complain(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+            "no free background worker",
+        )
+        .hint("Raise max_worker_processes, or try again when others are done.")
+        .raise();
     }
     handle
 }
@@ -157,23 +182,33 @@ unsafe extern "C-unwind" fn abandon(_code: i32, handle: pg_sys::Datum) {
     unsafe { pg_sys::TerminateBackgroundWorker(handle.cast_mut_ptr()) };
 }
 
-fn wait_for(handle: *mut pg_sys::BackgroundWorkerHandle, shared: &Shared, max_time: Duration) -> Value {
+fn wait_for(
+    handle: *mut pg_sys::BackgroundWorkerHandle,
+    shared: &Shared,
+    max_time: Duration,
+) -> Value {
     let give_up = Instant::now() + max_time;
     let argument = pg_sys::Datum::from(handle);
     // SAFETY: taken back below on every way out but the exit of the process, for which it is.
     unsafe { pg_sys::before_shmem_exit(Some(abandon), argument) };
-    let waited = PgTryBuilder::new(AssertUnwindSafe(|| wait_until_answered(handle, shared, give_up)))
-        .finally(|| {
-            // SAFETY: the last one registered.
-            unsafe { pg_sys::cancel_before_shmem_exit(Some(abandon), argument) };
-        })
-        .catch_others(|cause| {
-            // SAFETY: the handle lives in the caller's memory context, which outlives this call. Cancelled: so is the worker.
-            unsafe { pg_sys::TerminateBackgroundWorker(handle) };
-            cause.rethrow()
-        })
-        .execute();
-    let mut answer = if shared.state.load(Ordering::Acquire) == ANSWERED { shared.read() } else { json!({}) };
+    let waited = PgTryBuilder::new(AssertUnwindSafe(|| {
+        wait_until_answered(handle, shared, give_up)
+    }))
+    .finally(|| {
+        // SAFETY: the last one registered.
+        unsafe { pg_sys::cancel_before_shmem_exit(Some(abandon), argument) };
+    })
+    .catch_others(|cause| {
+        // SAFETY: the handle lives in the caller's memory context, which outlives this call. Cancelled: so is the worker.
+        unsafe { pg_sys::TerminateBackgroundWorker(handle) };
+        cause.rethrow()
+    })
+    .execute();
+    let mut answer = if shared.state.load(Ordering::Acquire) == ANSWERED {
+        shared.read()
+    } else {
+        json!({})
+    };
     if let Some(fields) = answer.as_object_mut() {
         for (name, counter) in [
             ("claimed", &shared.claimed),
@@ -192,7 +227,11 @@ fn wait_for(handle: *mut pg_sys::BackgroundWorkerHandle, shared: &Shared, max_ti
 }
 
 /// `true`: the worker is done, or gone. `false`: the deadline came first.
-fn wait_until_answered(handle: *mut pg_sys::BackgroundWorkerHandle, shared: &Shared, give_up: Instant) -> bool {
+fn wait_until_answered(
+    handle: *mut pg_sys::BackgroundWorkerHandle,
+    shared: &Shared,
+    give_up: Instant,
+) -> bool {
     loop {
         if shared.state.load(Ordering::Acquire) == ANSWERED {
             return true;
@@ -210,7 +249,10 @@ fn wait_until_answered(handle: *mut pg_sys::BackgroundWorkerHandle, shared: &Sha
             }
             return false;
         }
-        session::wait(None, Duration::from_millis(100).min(give_up.saturating_duration_since(Instant::now())));
+        session::wait_interruptibly(
+            None,
+            Duration::from_millis(100).min(give_up.saturating_duration_since(Instant::now())),
+        );
     }
 }
 
@@ -230,15 +272,24 @@ pub extern "C-unwind" fn errand_main(argument: pg_sys::Datum) {
     };
     let request = shared.read();
     let number = |name: &str| request.get(name).and_then(Value::as_u64);
-    let Some(database) = number("database").and_then(|oid| u32::try_from(oid).ok()) else { return };
+    let Some(database) = number("database").and_then(|oid| u32::try_from(oid).ok()) else {
+        return;
+    };
     session::connect(pg_sys::Oid::from(database));
+    roster::wake_at_exit();
     let deadline = Instant::now() + Duration::from_millis(number("max_ms").unwrap_or(0));
     let answer = if !session::become_worker() {
         json!({"error": "the role etl_worker does not exist"})
     } else if let Some(connection) = request.get("test").and_then(Value::as_str) {
         test(connection)
     } else {
-        drain(shared, Limits { max_rows: number("max_rows").and_then(|rows| usize::try_from(rows).ok()), deadline: Some(deadline) })
+        drain(
+            shared,
+            Limits {
+                max_rows: number("max_rows").and_then(|rows| usize::try_from(rows).ok()),
+                deadline: Some(deadline),
+            },
+        )
     };
     shared.write(&answer);
     shared.state.store(ANSWERED, Ordering::Release);
@@ -294,7 +345,9 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
 /// Asks an endpoint. The secret is read in a transaction, the endpoint asked outside of any, on a thread.
 fn test(connection: &str) -> Value {
     let prepared = session::transaction(|| {
-        let look = connections::look().into_iter().find(|look| look.name == connection);
+        let look = connections::look()
+            .into_iter()
+            .find(|look| look.name == connection);
         let Some(look) = look else {
             return Err("the connection does not exist yet (a test sees committed settings only), or is not of kind odoo".to_owned());
         };
@@ -303,25 +356,38 @@ fn test(connection: &str) -> Value {
     });
     let (secret, look) = match prepared {
         Ok(Ok(prepared)) => prepared,
-        Ok(Err(why)) => return json!({"ok": false, "error": {"class": "misconfigured", "message": why}}),
-        Err(aborted) => return json!({"ok": false, "error": {"class": "misconfigured", "message": aborted.message}}),
+        Ok(Err(why)) => {
+            return json!({"ok": false, "error": {"class": "misconfigured", "message": why}});
+        }
+        Err(aborted) => {
+            return json!({"ok": false, "error": {"class": "misconfigured", "message": aborted.message}});
+        }
     };
     let client = odoo::Endpoint::parse(&look.url, &look.options)
         .map_err(|error| error.message)
-        .and_then(|endpoint| odoo::Client::new(endpoint, secret, super::lane::client_settings(None)).map_err(|failure| failure.message));
+        .and_then(|endpoint| {
+            odoo::Client::new(endpoint, secret, super::lane::client_settings(None))
+                .map_err(|failure| failure.message)
+        });
     let client = match client {
         Ok(client) => client,
-        Err(message) => return json!({"ok": false, "error": {"class": "misconfigured", "message": message}}),
+        Err(message) => {
+            return json!({"ok": false, "error": {"class": "misconfigured", "message": message}});
+        }
     };
     let pool = match super::pool::Pool::start(1) {
         Ok(pool) => pool,
-        Err(error) => return json!({"ok": false, "error": {"class": "misconfigured", "message": error.to_string()}}),
+        Err(error) => {
+            return json!({"ok": false, "error": {"class": "misconfigured", "message": error.to_string()}});
+        }
     };
     pool.submit(move || odoo::test_connection(&client, &[]));
     loop {
         match pool.take().pop() {
             Some(Ok(answer)) => return answer,
-            Some(Err(_)) => return json!({"ok": false, "error": {"class": "bug", "message": "the test failed inside pg_etl"}}),
+            Some(Err(_)) => {
+                return json!({"ok": false, "error": {"class": "bug", "message": "the test failed inside pg_etl"}});
+            }
             None => session::wait(Some(pool.readable()), Duration::from_secs(1)),
         };
     }

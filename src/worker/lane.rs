@@ -72,23 +72,33 @@ impl Lane {
 
     /// Whether the endpoint may be used now.
     pub fn is_open(&self) -> bool {
-        !self.closed && !self.look.paused && self.look.failures < OPEN_AT && self.look.throttled_for.is_none_or(|seconds| seconds <= 0.0)
+        !self.closed
+            && !self.look.paused
+            && self.look.failures < OPEN_AT
+            && self.look.throttled_for.is_none_or(|seconds| seconds <= 0.0)
     }
 
     /// Whether the circuit is open and a probe is due.
     pub fn wants_probe(&self) -> bool {
-        !self.probing && !self.look.paused && self.look.probe_in.is_some_and(|seconds| seconds <= 0.0)
+        !self.probing
+            && !self.look.paused
+            && self.look.probe_in.is_some_and(|seconds| seconds <= 0.0)
     }
 
     /// Whether rows wait that may be due.
     pub fn has_work(&self) -> bool {
         (self.look.has_fresh || self.look.due_in.is_some_and(|seconds| seconds <= 0.0))
-            && self.blocked_until.is_none_or(|until| until <= Instant::now())
+            && self
+                .blocked_until
+                .is_none_or(|until| until <= Instant::now())
     }
 
     /// Calls on the wire or waiting for a thread.
     pub fn in_hand(&self) -> usize {
-        self.claims.iter().map(|claim| claim.on_the_wire + claim.ready.len()).sum()
+        self.claims
+            .iter()
+            .map(|claim| claim.on_the_wire + claim.ready.len())
+            .sum()
     }
 
     pub fn on_the_wire(&self) -> usize {
@@ -96,9 +106,18 @@ impl Lane {
     }
 
     /// The client, made anew where url, options or secret have changed.
-    pub fn client(&mut self, endpoint: Endpoint, secret: Secret, fields: impl FnOnce() -> Vec<(String, serde_json::Value)>) -> Result<Arc<Client>, Failure> {
+    pub fn client(
+        &mut self,
+        endpoint: Endpoint,
+        secret: Secret,
+        fields: impl FnOnce() -> Vec<(String, serde_json::Value)>,
+    ) -> Result<Arc<Client>, Failure> {
         let from = (endpoint, secret);
-        if let Some(client) = self.client.as_ref().filter(|_| self.made_from.as_ref() == Some(&from)) {
+        if let Some(client) = self
+            .client
+            .as_ref()
+            .filter(|_| self.made_from.as_ref() == Some(&from))
+        {
             return Ok(Arc::clone(client));
         }
         let settings = client_settings(self.look.protocol.as_deref());
@@ -117,7 +136,9 @@ impl Lane {
 
     /// Seconds until something is due by itself; `None`: nothing is.
     pub fn next_due(&self) -> Option<Duration> {
-        let seconds = |value: Option<f64>| value.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)));
+        let seconds = |value: Option<f64>| {
+            value.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)))
+        };
         if self.look.paused {
             return None;
         }
@@ -130,8 +151,18 @@ impl Lane {
         if self.look.throttled_for.is_some_and(|wait| wait > 0.0) {
             return seconds(self.look.throttled_for);
         }
-        let blocked = self.blocked_until.map(|until| until.saturating_duration_since(Instant::now()));
-        let due = [seconds(self.look.due_in.filter(|due| *due > 0.0 || self.blocked_until.is_none())), seconds(self.look.held_for), blocked];
+        let blocked = self
+            .blocked_until
+            .map(|until| until.saturating_duration_since(Instant::now()));
+        let due = [
+            seconds(
+                self.look
+                    .due_in
+                    .filter(|due| *due > 0.0 || self.blocked_until.is_none()),
+            ),
+            seconds(self.look.held_for),
+            blocked,
+        ];
         due.into_iter().flatten().min()
     }
 }
@@ -153,7 +184,11 @@ pub const OPEN_AT: u32 = pg_etl_core::breaker::TRIPS_AFTER;
 
 impl Claim {
     /// Checks and plans claimed rows. Rows that can never be delivered come back with why.
-    pub fn plan(claimed: ClaimedRows, connection: &str, config: &OutboundConfig) -> (Self, Vec<(i64, Outcome)>) {
+    pub fn plan(
+        claimed: ClaimedRows,
+        connection: &str,
+        config: &OutboundConfig,
+    ) -> (Self, Vec<(i64, Outcome)>) {
         let mut held = BTreeMap::new();
         let mut refused = Vec::new();
         let mut planned = Vec::new();
@@ -162,7 +197,11 @@ impl Claim {
             let (operation, checkable, model) = match check(raw, connection, config) {
                 Ok(claimed) => {
                     let row = &claimed.row;
-                    let about = (row.operation, row.payload.contains_key("unless"), row.model.clone());
+                    let about = (
+                        row.operation,
+                        row.payload.contains_key("unless"),
+                        row.model.clone(),
+                    );
                     planned.push(claimed);
                     about
                 }
@@ -171,10 +210,28 @@ impl Claim {
                     (Operation::Create, false, String::new())
                 }
             };
-            held.insert(id, Held { key, operation, attempts, checkable, model });
+            held.insert(
+                id,
+                Held {
+                    key,
+                    operation,
+                    attempts,
+                    checkable,
+                    model,
+                },
+            );
         }
         let stages = outbox::plan(planned).into();
-        (Self { id: claimed.claim, held, stages, ready: VecDeque::new(), on_the_wire: 0 }, refused)
+        (
+            Self {
+                id: claimed.claim,
+                held,
+                stages,
+                ready: VecDeque::new(),
+                on_the_wire: 0,
+            },
+            refused,
+        )
     }
 
     /// The next batch to send, if one may go now. A stage starts when nothing of the one before it is under way.
@@ -213,8 +270,17 @@ impl Claim {
     /// A row told the id of its record: the later rows of the same record need not ask for it.
     pub fn tell_followers(&mut self, key: i64, model: &str, odoo_id: i64) {
         let held = &self.held;
-        for row in self.stages.iter_mut().flatten().flat_map(|batch| &mut batch.rows) {
-            if row.model == model && row.odoo_id.is_none() && row.has_record_key && held.get(&row.id).and_then(|held| held.key) == Some(key) {
+        for row in self
+            .stages
+            .iter_mut()
+            .flatten()
+            .flat_map(|batch| &mut batch.rows)
+        {
+            if row.model == model
+                && row.odoo_id.is_none()
+                && row.has_record_key
+                && held.get(&row.id).and_then(|held| held.key) == Some(key)
+            {
                 row.odoo_id = Some(odoo_id);
             }
         }
@@ -235,17 +301,29 @@ impl Claim {
 
 /// Reads and checks one stored row.
 pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<Claimed, Failure> {
-    let refuse = |message: String, hint: &str| Failure::new(ErrorClass::Invalid, format!("{message}. {hint}"));
-    let payload = serde_json::from_str(&raw.payload).map_err(|error| refuse(format!("the payload cannot be read: {error}"), "Correct it and replay the row."))?;
+    let refuse = |message: String, hint: &str| {
+        Failure::new(ErrorClass::Invalid, format!("{message}. {hint}"))
+    };
+    let payload = serde_json::from_str(&raw.payload).map_err(|error| {
+        refuse(
+            format!("the payload cannot be read: {error}"),
+            "Correct it and replay the row.",
+        )
+    })?;
     let known = raw.record_key.is_some() || raw.odoo_id.is_some();
-    let admitted = outbox::admit(&raw.model, &raw.operation, payload, known).map_err(|refusal| refuse(refusal.message, &refusal.hint))?;
+    let admitted = outbox::admit(&raw.model, &raw.operation, payload, known)
+        .map_err(|refusal| refuse(refusal.message, &refusal.hint))?;
     let identity = match &raw.record_key {
         Some(key) => Identity::RecordKey(key),
         None => Identity::IdempotencyKey(&raw.idempotency_key),
     };
     let model_config = config.models.get(&raw.model).cloned().unwrap_or_default();
     // A create never names its record: the id in the row is what an earlier attempt was told.
-    let odoo_id = if admitted.operation == Operation::Create { admitted.odoo_id } else { admitted.odoo_id.or(raw.odoo_id) };
+    let odoo_id = if admitted.operation == Operation::Create {
+        admitted.odoo_id
+    } else {
+        admitted.odoo_id.or(raw.odoo_id)
+    };
     Ok(Claimed {
         row: Row {
             id: raw.id,

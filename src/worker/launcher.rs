@@ -63,7 +63,8 @@ fn databases() -> Result<Vec<(pg_sys::Oid, String)>, session::Aborted> {
         // SAFETY: a scan of a shared catalog in a transaction of our own, as autovacuum's launcher does it. The names are
         // copied before the scan goes on.
         unsafe {
-            let catalog = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+            let catalog =
+                pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
             let scan = pg_sys::table_beginscan_catalog(catalog, 0, std::ptr::null_mut());
             loop {
                 let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
@@ -76,7 +77,11 @@ fn databases() -> Result<Vec<(pg_sys::Oid, String)>, session::Aborted> {
                     found.push(((*entry).oid, name.to_string_lossy().into_owned()));
                 }
             }
-            if let Some(end) = (*(*scan).rs_rd).rd_tableam.as_ref().and_then(|methods| methods.scan_end) {
+            if let Some(end) = (*(*scan).rs_rd)
+                .rd_tableam
+                .as_ref()
+                .and_then(|methods| methods.scan_end)
+            {
                 end(scan);
             }
             pg_sys::table_close(catalog, pg_sys::AccessShareLock as i32);
@@ -96,18 +101,30 @@ impl Watch {
     fn round(&mut self, databases: &[(pg_sys::Oid, String)]) {
         let oids: Vec<_> = databases.iter().map(|(oid, _)| *oid).collect();
         roster::retain(&oids);
-        self.started.retain(|oid, _| oids.iter().any(|known| known.to_u32() == *oid));
+        self.started
+            .retain(|oid, _| oids.iter().any(|known| known.to_u32() == *oid));
         self.waiting = false;
-        for (oid, name) in databases.iter().filter(|(_, name)| crate::gucs::serves(name)) {
+        for (oid, name) in databases
+            .iter()
+            .filter(|(_, name)| crate::gucs::serves(name))
+        {
             let Some(number) = roster::assign(*oid) else {
-                log!("pg_etl launcher: no room for database \"{name}\": at most {} databases of a server are served", roster::SLOTS);
+                log!(
+                    "pg_etl launcher: no room for database \"{name}\": at most {} databases of a server are served",
+                    roster::SLOTS
+                );
                 continue;
             };
-            let Some(slot) = roster::slot(number) else { continue };
+            let Some(slot) = roster::slot(number) else {
+                continue;
+            };
             if slot.is_alive() || slot.has_no_extension() {
                 continue;
             }
-            let recently = self.started.get(&oid.to_u32()).is_some_and(|at| at.elapsed() < RESTART);
+            let recently = self
+                .started
+                .get(&oid.to_u32())
+                .is_some_and(|at| at.elapsed() < RESTART);
             if recently || !start(*oid, name, number) {
                 self.waiting = true;
             } else {
@@ -135,7 +152,9 @@ fn start(database: pg_sys::Oid, name: &str, slot: usize) -> bool {
         .set_argument(Some(pg_sys::Datum::from(argument)))
         .load_dynamic();
     if started.is_err() {
-        log!("pg_etl launcher: no free background worker for database \"{name}\"; raise max_worker_processes");
+        log!(
+            "pg_etl launcher: no free background worker for database \"{name}\"; raise max_worker_processes"
+        );
     }
     started.is_ok()
 }

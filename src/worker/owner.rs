@@ -42,7 +42,11 @@ pub fn become_owner() -> i64 {
             .unwrap_or_else(|error| crate::error::spi_failed(error))
             .unwrap_or_default();
         // Taken only where the sequence began anew (DROP and CREATE EXTENSION) while a worker of before still leaves.
-        if acquire(&advisory(number.cast_unsigned(), OWNER_CLASS), pg_sys::ExclusiveLock as i32, true) {
+        if acquire(
+            &advisory(number.cast_unsigned(), OWNER_CLASS),
+            pg_sys::ExclusiveLock as i32,
+            true,
+        ) {
             return number;
         }
     }
@@ -53,7 +57,14 @@ pub fn become_owner() -> i64 {
 fn owner_alive(owner: i64) -> bool {
     let tag = advisory(owner.cast_unsigned(), OWNER_CLASS);
     // SAFETY: reads our own lock table entry.
-    let mine = unsafe { pg_sys::LockHeldByMe(&tag, pg_sys::ExclusiveLock as i32, #[cfg(feature = "pg17")] false) };
+    let mine = unsafe {
+        pg_sys::LockHeldByMe(
+            &tag,
+            pg_sys::ExclusiveLock as i32,
+            #[cfg(feature = "pg17")]
+            false,
+        )
+    };
     mine || !try_lock(&tag, pg_sys::ShareLock as i32)
 }
 
@@ -64,5 +75,9 @@ pub fn become_claimer(connection: &str) -> bool {
     for byte in connection.bytes() {
         number = (number ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    acquire(&advisory(number, CLAIMER_CLASS), pg_sys::ExclusiveLock as i32, false)
+    acquire(
+        &advisory(number, CLAIMER_CLASS),
+        pg_sys::ExclusiveLock as i32,
+        false,
+    )
 }

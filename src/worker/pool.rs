@@ -32,25 +32,33 @@ impl<T: Send + 'static> Pool<T> {
         let waiting = Arc::new(Mutex::new(waiting));
         let blocked = BlockedSignals::all();
         for number in 0..threads {
-            let (waiting, finished, done) = (Arc::clone(&waiting), finished.clone(), Arc::clone(&done));
-            thread::Builder::new().name(format!("pg_etl http {number}")).spawn(move || {
-                loop {
-                    let job = match waiting.lock() {
-                        Ok(waiting) => waiting.recv(),
-                        Err(_) => return,
-                    };
-                    // The pool is gone: so is its thread.
-                    let Ok(job) = job else { return };
-                    let result = catch_unwind(AssertUnwindSafe(job)).map_err(panic_message);
-                    if finished.send(result).is_err() {
-                        return;
+            let (waiting, finished, done) =
+                (Arc::clone(&waiting), finished.clone(), Arc::clone(&done));
+            thread::Builder::new()
+                .name(format!("pg_etl http {number}"))
+                .spawn(move || {
+                    loop {
+                        let job = match waiting.lock() {
+                            Ok(waiting) => waiting.recv(),
+                            Err(_) => return,
+                        };
+                        // The pool is gone: so is its thread.
+                        let Ok(job) = job else { return };
+                        let result = catch_unwind(AssertUnwindSafe(job)).map_err(panic_message);
+                        if finished.send(result).is_err() {
+                            return;
+                        }
+                        ring(&done);
                     }
-                    ring(&done);
-                }
-            })?;
+                })?;
         }
         drop(blocked);
-        Ok(Self { jobs, results, done, threads })
+        Ok(Self {
+            jobs,
+            results,
+            done,
+            threads,
+        })
     }
 
     pub fn threads(&self) -> usize {
@@ -74,7 +82,13 @@ impl<T: Send + 'static> Pool<T> {
     pub fn take(&self) -> Vec<Result<T, String>> {
         let mut count = [0_u8; 8];
         // SAFETY: reads eight bytes into eight bytes; non-blocking. Read before the results, so that none is missed.
-        unsafe { libc::read(self.done.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        unsafe {
+            libc::read(
+                self.done.as_raw_fd(),
+                count.as_mut_ptr().cast(),
+                count.len(),
+            )
+        };
         self.results.try_iter().collect()
     }
 }
@@ -86,7 +100,10 @@ fn ring(done: &OwnedFd) {
 }
 
 fn panic_message(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| payload.downcast_ref::<String>().cloned());
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "a thread panicked".to_owned())
 }
 
@@ -110,6 +127,8 @@ impl BlockedSignals {
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
         // SAFETY: restores what was there before.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
+        };
     }
 }

@@ -26,7 +26,9 @@ enum Ground {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn resident_main(argument: pg_sys::Datum) {
     let argument = argument.value() as u64;
-    let Some(slot) = roster::slot((argument & 0xffff_ffff) as usize) else { return };
+    let Some(slot) = roster::slot((argument & 0xffff_ffff) as usize) else {
+        return;
+    };
     slot.enter();
     session::connect(pg_sys::Oid::from((argument >> 32) as u32));
     serve(slot);
@@ -58,7 +60,11 @@ fn serve(slot: &'static Slot) {
                     if !is_worker {
                         is_worker = session::become_worker();
                     }
-                    let wait = if is_worker { work(&mut engine, slot) } else { gucs::poll_interval() };
+                    let wait = if is_worker {
+                        work(&mut engine, slot)
+                    } else {
+                        gucs::poll_interval()
+                    };
                     look_at = Instant::now() + wait;
                 }
                 Ok(Ground::NotSetUp) => {
@@ -95,11 +101,21 @@ fn ground() -> Result<Ground, session::Aborted> {
         if extension == pg_sys::InvalidOid {
             return Ground::Gone;
         }
-        let version = Spi::get_one::<String>("SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'");
-        if version.unwrap_or_else(|error| crate::error::spi_failed(error)).as_deref() != Some(env!("CARGO_PKG_VERSION")) {
+        let version = Spi::get_one::<String>(
+            "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'",
+        );
+        if version
+            .unwrap_or_else(|error| crate::error::spi_failed(error))
+            .as_deref()
+            != Some(env!("CARGO_PKG_VERSION"))
+        {
             return Ground::OtherVersion;
         }
-        if crate::setup::is_set_up() { Ground::Ready(extension) } else { Ground::NotSetUp }
+        if crate::setup::is_set_up() {
+            Ground::Ready(extension)
+        } else {
+            Ground::NotSetUp
+        }
     })
 }
 
@@ -122,7 +138,11 @@ fn work(engine: &mut Option<Engine>, slot: &'static Slot) -> Duration {
     match turn {
         Ok(next) => {
             slot.count_delivered(running.take_delivered());
-            slot.set(if running.is_busy() { Doing::Working } else { Doing::Idle });
+            slot.set(if running.is_busy() {
+                Doing::Working
+            } else {
+                Doing::Idle
+            });
             next
         }
         Err(aborted) => {

@@ -57,7 +57,10 @@ impl Doing {
             Self::Idle => ("idle", "waiting for a commit"),
             Self::Working => ("working", ""),
             Self::NotSetUp => ("idle", "not set up: SELECT etl.setup();"),
-            Self::OtherVersion => ("idle", "library and extension differ in version: ALTER EXTENSION pg_etl UPDATE;"),
+            Self::OtherVersion => (
+                "idle",
+                "library and extension differ in version: ALTER EXTENSION pg_etl UPDATE;",
+            ),
             Self::Disabled => ("idle", "etl.enabled is off"),
             Self::NoExtension => ("left", "the extension is gone"),
             Self::MadeRoom => ("left", "made room for a change of the database"),
@@ -87,7 +90,10 @@ struct Roster {
 
 impl Default for Roster {
     fn default() -> Self {
-        Self { launcher: AtomicI32::new(0), slots: std::array::from_fn(|_| Slot::default()) }
+        Self {
+            launcher: AtomicI32::new(0),
+            slots: std::array::from_fn(|_| Slot::default()),
+        }
     }
 }
 
@@ -109,7 +115,11 @@ pub fn is_preloaded() -> bool {
 }
 
 fn slots() -> &'static [Slot] {
-    if is_preloaded() { &ROSTER.get().slots } else { &[] }
+    if is_preloaded() {
+        &ROSTER.get().slots
+    } else {
+        &[]
+    }
 }
 
 /// The slot by its number, where the library is preloaded.
@@ -119,9 +129,13 @@ pub fn slot(number: usize) -> Option<&'static Slot> {
 
 /// The slot of a database, taking a free one where it has none. `None`: all are taken.
 pub fn assign(database: pg_sys::Oid) -> Option<usize> {
-    let mine = slots().iter().position(|slot| slot.database.load(Ordering::Acquire) == database.to_u32());
+    let mine = slots()
+        .iter()
+        .position(|slot| slot.database.load(Ordering::Acquire) == database.to_u32());
     mine.or_else(|| {
-        let free = slots().iter().position(|slot| slot.database.load(Ordering::Acquire) == 0)?;
+        let free = slots()
+            .iter()
+            .position(|slot| slot.database.load(Ordering::Acquire) == 0)?;
         slots()[free].reset(database.to_u32());
         Some(free)
     })
@@ -141,7 +155,10 @@ pub fn retain(databases: &[pg_sys::Oid]) {
 pub fn enter_launcher() {
     if is_preloaded() {
         // SAFETY: set for every process.
-        ROSTER.get().launcher.store(unsafe { pg_sys::MyProcPid }, Ordering::Release);
+        ROSTER
+            .get()
+            .launcher
+            .store(unsafe { pg_sys::MyProcPid }, Ordering::Release);
     }
 }
 
@@ -159,7 +176,8 @@ impl Slot {
         let (pid, now) = unsafe { (pg_sys::MyProcPid, pg_sys::GetCurrentTimestamp()) };
         self.started_at.store(now, Ordering::Release);
         self.doing.store(Doing::Starting as u32, Ordering::Release);
-        self.seen.store(self.announced.load(Ordering::Acquire), Ordering::Release);
+        self.seen
+            .store(self.announced.load(Ordering::Acquire), Ordering::Release);
         self.pid.store(pid, Ordering::Release);
     }
 
@@ -173,7 +191,8 @@ impl Slot {
 
     /// Whether a worker looked, found no extension, and nothing has been announced since.
     pub fn has_no_extension(&self) -> bool {
-        self.doing() == Some(Doing::NoExtension) && self.seen.load(Ordering::Acquire) == self.announced.load(Ordering::Acquire)
+        self.doing() == Some(Doing::NoExtension)
+            && self.seen.load(Ordering::Acquire) == self.announced.load(Ordering::Acquire)
     }
 
     pub fn count_delivered(&self, rows: i64) {
@@ -210,7 +229,10 @@ static CALLBACK_SET: AtomicBool = AtomicBool::new(false);
 
 /// Neither raises nor allocates: an error in a commit callback would bring the server down.
 #[pg_guard]
-unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+unsafe extern "C-unwind" fn at_transaction_end(
+    event: pg_sys::XactEvent::Type,
+    _argument: *mut std::ffi::c_void,
+) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             if WAKE_AT_COMMIT.swap(false, Ordering::Relaxed) {
@@ -245,13 +267,27 @@ fn at_commit(flag: &AtomicBool) {
 fn my_slot() -> Option<&'static Slot> {
     // SAFETY: set for every process that has a database.
     let database = unsafe { pg_sys::MyDatabaseId.to_u32() };
-    slots().iter().find(|slot| slot.database.load(Ordering::Acquire) == database)
+    slots()
+        .iter()
+        .find(|slot| slot.database.load(Ordering::Acquire) == database)
 }
 
 fn wake_now() {
     if let Some(slot) = my_slot() {
         poke(slot.pid.load(Ordering::Acquire));
     }
+}
+
+/// Runs when session locks are released already: whoever is woken finds this owner dead.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_exit(_code: i32, _argument: pg_sys::Datum) {
+    wake_now();
+}
+
+/// When this process ends, however it does, the resident worker looks whether it left claims behind.
+pub fn wake_at_exit() {
+    // SAFETY: registered once per process; the function lives as long as the library.
+    unsafe { pg_sys::on_shmem_exit(Some(at_exit), pg_sys::Datum::from(0)) };
 }
 
 /// Wakes this database's worker when the transaction commits. Once per transaction, however often it is called.
@@ -269,14 +305,31 @@ fn announce() {
 
 /// The workers of this database that run.
 #[pg_extern(sql = false)]
+#[allow(
+    clippy::type_complexity,
+    reason = "the columns, as pgrx wants them: in place"
+)]
 fn workers() -> TableIterator<
     'static,
-    (name!(pid, i32), name!(state, String), name!(detail, String), name!(started_at, TimestampWithTimeZone), name!(delivered, i64)),
+    (
+        name!(pid, i32),
+        name!(state, String),
+        name!(detail, String),
+        name!(started_at, TimestampWithTimeZone),
+        name!(delivered, i64),
+    ),
 > {
     let mine = my_slot().filter(|slot| slot.is_alive());
     TableIterator::new(mine.into_iter().filter_map(|slot| {
         let (state, detail) = slot.doing()?.words();
-        let started_at = TimestampWithTimeZone::try_from(slot.started_at.load(Ordering::Acquire)).ok()?;
-        Some((slot.pid.load(Ordering::Acquire), state.to_owned(), detail.to_owned(), started_at, slot.delivered.load(Ordering::Acquire)))
+        let started_at =
+            TimestampWithTimeZone::try_from(slot.started_at.load(Ordering::Acquire)).ok()?;
+        Some((
+            slot.pid.load(Ordering::Acquire),
+            state.to_owned(),
+            detail.to_owned(),
+            started_at,
+            slot.delivered.load(Ordering::Acquire),
+        ))
     }))
 }

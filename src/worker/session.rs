@@ -60,7 +60,9 @@ pub fn become_worker() -> bool {
     match role {
         Ok(role) if role != pg_sys::InvalidOid => {
             // SAFETY: outside any transaction, so that no abort brings the old user back.
-            unsafe { pg_sys::SetUserIdAndSecContext(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32) };
+            unsafe {
+                pg_sys::SetUserIdAndSecContext(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32)
+            };
             true
         }
         _ => false,
@@ -93,7 +95,12 @@ fn pin_settings() {
         // SAFETY: constant C strings; inside a transaction. Repeated for each one, for a user's trigger that runs in the
         // worker may have changed them.
         unsafe {
-            pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), pg_sys::GucContext::PGC_SUSET, pg_sys::GucSource::PGC_S_OVERRIDE);
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
         }
     }
 }
@@ -131,12 +138,14 @@ pub fn transaction<R>(work: impl FnOnce() -> R) -> Result<R, Aborted> {
 
 fn aborted(cause: CaughtError) -> Aborted {
     match cause {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
-            Aborted { code: report.sql_error_code(), message: report.message().to_owned() }
-        }
-        CaughtError::RustPanic { ereport, .. } => {
-            Aborted { code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message: ereport.message().to_owned() }
-        }
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Aborted {
+            code: report.sql_error_code(),
+            message: report.message().to_owned(),
+        },
+        CaughtError::RustPanic { ereport, .. } => Aborted {
+            code: PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            message: ereport.message().to_owned(),
+        },
     }
 }
 
@@ -153,6 +162,19 @@ pub fn show_activity(doing: Option<&CStr>) {
 /// Waits for a wake, for `readable`, or for `timeout`; then does what signals asked for (SIGTERM ends the process here).
 /// Never called inside a transaction. Returns whether it was woken before the timeout.
 pub fn wait(readable: Option<RawFd>, timeout: Duration) -> bool {
+    let woken = wait_interruptibly(readable, timeout);
+    // SAFETY: the flag is set by our SIGHUP handler and read on the main thread; outside a transaction.
+    unsafe {
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+    woken
+}
+
+/// The same for a backend inside a transaction: open to cancellation, and settings stay as they are.
+pub fn wait_interruptibly(readable: Option<RawFd>, timeout: Duration) -> bool {
     let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX).clamp(0, 3_600_000);
     let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     if readable.is_some() {
@@ -161,24 +183,13 @@ pub fn wait(readable: Option<RawFd>, timeout: Duration) -> bool {
     // SAFETY: our own latch; the descriptor is open as long as the pool that owns it. The wait ends for the barrier of DROP
     // DATABASE too, and CHECK_FOR_INTERRUPTS absorbs it.
     let happened = unsafe {
-        let happened = pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, readable.unwrap_or(-1), millis, pg_sys::PG_WAIT_EXTENSION);
+        let happened =
+            pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, readable.unwrap_or(-1), millis, pg_sys::PG_WAIT_EXTENSION);
         pg_sys::ResetLatch(pg_sys::MyLatch);
         happened
     };
-    attend_signals();
-    happened.cast_unsigned() & (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE) != 0
-}
-
-/// Does what signals asked for.
-pub fn attend_signals() {
     check_for_interrupts!();
-    // SAFETY: the flag is set by our SIGHUP handler and read on the main thread.
-    unsafe {
-        if pg_sys::ConfigReloadPending != 0 {
-            pg_sys::ConfigReloadPending = 0;
-            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
-        }
-    }
+    happened.cast_unsigned() & (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE) != 0
 }
 
 /// Whether the database may be used now. Refused while somebody renames, copies or drops it: then a worker must leave, for

@@ -30,11 +30,16 @@ mod tests {
     use super::*;
     use rand::{SeedableRng, rngs::StdRng};
 
-    const BACKOFF: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(60) };
+    const BACKOFF: Backoff = Backoff {
+        base: Duration::from_secs(2),
+        cap: Duration::from_secs(60),
+    };
 
     #[test]
     fn the_ceiling_doubles_up_to_the_cap() {
-        let ceilings: Vec<u64> = (0..8).map(|attempt| BACKOFF.ceiling(attempt).as_secs()).collect();
+        let ceilings: Vec<u64> = (0..8)
+            .map(|attempt| BACKOFF.ceiling(attempt).as_secs())
+            .collect();
         assert_eq!(ceilings, [2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(BACKOFF.ceiling(u32::MAX), BACKOFF.cap);
     }
@@ -42,7 +47,9 @@ mod tests {
     #[test]
     fn waits_spread_over_the_whole_range() {
         let mut rng = StdRng::seed_from_u64(1);
-        let waits: Vec<f64> = (0..1_000).map(|_| BACKOFF.wait(9, &mut rng).as_secs_f64()).collect();
+        let waits: Vec<f64> = (0..1_000)
+            .map(|_| BACKOFF.wait(9, &mut rng).as_secs_f64())
+            .collect();
         assert!(waits.iter().all(|wait| (0.0..=60.0).contains(wait)));
         assert!(waits.iter().any(|wait| *wait < 6.0) && waits.iter().any(|wait| *wait > 54.0));
     }

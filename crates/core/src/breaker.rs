@@ -8,7 +8,10 @@ use crate::backoff::Backoff;
 use crate::failure::{ErrorClass, Failure};
 
 /// Waits between probes of an endpoint that does not answer.
-pub const PROBES: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(30) };
+pub const PROBES: Backoff = Backoff {
+    base: Duration::from_secs(2),
+    cap: Duration::from_secs(30),
+};
 
 /// Failures in a row, of requests that were sent, after which the endpoint is held for dead.
 pub const TRIPS_AFTER: u32 = 5;
@@ -30,18 +33,27 @@ pub enum Effect {
 
 /// The effect of `failure` (`None`: the endpoint answered as it should) after `failures` in a row before it.
 pub fn effect(failure: Option<&Failure>, failures: u32, rng: &mut impl Rng) -> Effect {
-    let Some(failure) = failure else { return Effect::Close };
+    let Some(failure) = failure else {
+        return Effect::Close;
+    };
     match failure.class {
         // At least one second, so that a probe is not a busy loop.
-        ErrorClass::Unreachable => Effect::Open { probe_in: Duration::from_secs(1) + PROBES.wait(failures, rng) },
-        ErrorClass::Unknown | ErrorClass::Server if failures + 1 >= TRIPS_AFTER => {
-            Effect::Open { probe_in: Duration::from_secs(1) + PROBES.wait(failures - (TRIPS_AFTER - 1), rng) }
-        }
+        ErrorClass::Unreachable => Effect::Open {
+            probe_in: Duration::from_secs(1) + PROBES.wait(failures, rng),
+        },
+        ErrorClass::Unknown | ErrorClass::Server if failures + 1 >= TRIPS_AFTER => Effect::Open {
+            probe_in: Duration::from_secs(1) + PROBES.wait(failures - (TRIPS_AFTER - 1), rng),
+        },
         ErrorClass::Unknown | ErrorClass::Server => Effect::Count,
-        ErrorClass::Throttled => {
-            Effect::Throttle { wait: failure.retry_after.unwrap_or(Duration::from_secs(5)).clamp(Duration::from_secs(1), MAX_THROTTLE) }
-        }
-        ErrorClass::Misconfigured => Effect::Pause { reason: failure.message.clone() },
+        ErrorClass::Throttled => Effect::Throttle {
+            wait: failure
+                .retry_after
+                .unwrap_or(Duration::from_secs(5))
+                .clamp(Duration::from_secs(1), MAX_THROTTLE),
+        },
+        ErrorClass::Misconfigured => Effect::Pause {
+            reason: failure.message.clone(),
+        },
         // Odoo answered: it is about these rows, not about the endpoint.
         ErrorClass::Conflict
         | ErrorClass::Dependency
@@ -64,13 +76,23 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     fn after(class: ErrorClass, failures: u32) -> Effect {
-        effect(Some(&Failure::new(class, "why")), failures, &mut StdRng::seed_from_u64(7))
+        effect(
+            Some(&Failure::new(class, "why")),
+            failures,
+            &mut StdRng::seed_from_u64(7),
+        )
     }
 
     #[test]
     fn what_was_not_sent_opens_at_once_and_an_answer_closes() {
-        assert!(matches!(after(ErrorClass::Unreachable, 0), Effect::Open { .. }));
-        assert_eq!(effect(None, 9, &mut StdRng::seed_from_u64(7)), Effect::Close);
+        assert!(matches!(
+            after(ErrorClass::Unreachable, 0),
+            Effect::Open { .. }
+        ));
+        assert_eq!(
+            effect(None, 9, &mut StdRng::seed_from_u64(7)),
+            Effect::Close
+        );
         assert_eq!(after(ErrorClass::Invalid, 9), Effect::Close);
     }
 
@@ -83,7 +105,9 @@ mod tests {
     #[test]
     fn probes_come_at_least_a_second_and_at_most_31_apart() {
         for failures in [0, 1, 5, 1_000, u32::MAX - 1] {
-            let Effect::Open { probe_in } = after(ErrorClass::Unreachable, failures) else { panic!("not open") };
+            let Effect::Open { probe_in } = after(ErrorClass::Unreachable, failures) else {
+                panic!("not open")
+            };
             assert!((Duration::from_secs(1)..=Duration::from_secs(31)).contains(&probe_in));
         }
     }
@@ -93,13 +117,26 @@ mod tests {
         let mut failure = Failure::new(ErrorClass::Throttled, "slow down");
         failure.retry_after = Some(Duration::from_secs(42));
         let mut rng = StdRng::seed_from_u64(7);
-        assert_eq!(effect(Some(&failure), 0, &mut rng), Effect::Throttle { wait: Duration::from_secs(42) });
+        assert_eq!(
+            effect(Some(&failure), 0, &mut rng),
+            Effect::Throttle {
+                wait: Duration::from_secs(42)
+            }
+        );
         failure.retry_after = Some(Duration::from_secs(1_000_000));
-        assert_eq!(effect(Some(&failure), 0, &mut rng), Effect::Throttle { wait: MAX_THROTTLE });
+        assert_eq!(
+            effect(Some(&failure), 0, &mut rng),
+            Effect::Throttle { wait: MAX_THROTTLE }
+        );
     }
 
     #[test]
     fn refused_credentials_pause() {
-        assert_eq!(after(ErrorClass::Misconfigured, 0), Effect::Pause { reason: "why".into() });
+        assert_eq!(
+            after(ErrorClass::Misconfigured, 0),
+            Effect::Pause {
+                reason: "why".into()
+            }
+        );
     }
 }

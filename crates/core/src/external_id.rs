@@ -17,7 +17,12 @@ pub enum Identity<'a> {
 
 /// The external id of a record of `model` on `connection`, e.g. `pg_etl_1f2e3d4c.res_partner_9a0364b9e99bb480dd25e1f0284c8555`.
 #[must_use]
-pub fn external_id(namespace: &str, connection: &str, model: &str, identity: Identity<'_>) -> String {
+pub fn external_id(
+    namespace: &str,
+    connection: &str,
+    model: &str,
+    identity: Identity<'_>,
+) -> String {
     let (kind, key) = match identity {
         Identity::RecordKey(key) => ("record", key),
         Identity::IdempotencyKey(key) => ("row", key),
@@ -59,7 +64,12 @@ mod tests {
     #[test]
     fn the_form_never_changes() {
         assert_eq!(
-            external_id("pg_etl_1f2e3d4c", "odoo", "res.partner", Identity::RecordKey("42")),
+            external_id(
+                "pg_etl_1f2e3d4c",
+                "odoo",
+                "res.partner",
+                Identity::RecordKey("42")
+            ),
             "pg_etl_1f2e3d4c.res_partner_e66ed8d968aed1dfbdf9db0fa15e8d82"
         );
     }

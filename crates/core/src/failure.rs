@@ -99,7 +99,12 @@ impl Failure {
     /// A failure whose message is cut at [`Failure::MAX_MESSAGE`] and holds no NUL (Postgres text cannot).
     #[must_use]
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
-        Self { class, message: bounded(message.as_ref()), remedy: None, retry_after: None }
+        Self {
+            class,
+            message: bounded(message.as_ref()),
+            remedy: None,
+            retry_after: None,
+        }
     }
 
     /// The same failure with words on what to do.
@@ -137,7 +142,10 @@ mod tests {
     #[test]
     fn names_are_those_of_serde() {
         for class in ErrorClass::ALL {
-            assert_eq!(serde_json::to_value(class).unwrap(), serde_json::json!(class.name()));
+            assert_eq!(
+                serde_json::to_value(class).unwrap(),
+                serde_json::json!(class.name())
+            );
         }
     }
 }

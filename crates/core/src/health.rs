@@ -98,7 +98,13 @@ pub const RUN_AGE: (f64, f64) = (3_600.0, 21_600.0);
 pub fn report(signals: &Signals) -> Vec<Finding> {
     let mut findings = vec![setup(signals), version(signals), worker(signals)];
     if signals.set_up {
-        findings.extend([outbox(signals), oldest_due(signals), dead_letters(signals), success_rate(signals), runs(signals)]);
+        findings.extend([
+            outbox(signals),
+            oldest_due(signals),
+            dead_letters(signals),
+            success_rate(signals),
+            runs(signals),
+        ]);
         if signals.connections.is_empty() {
             findings.push(no_connection());
         }
@@ -108,7 +114,12 @@ pub fn report(signals: &Signals) -> Vec<Finding> {
                 findings.push(circuit(connection));
             }
         }
-        findings.extend(signals.unknown_connections.iter().map(|name| unknown_connection(name)));
+        findings.extend(
+            signals
+                .unknown_connections
+                .iter()
+                .map(|name| unknown_connection(name)),
+        );
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.status));
     findings
@@ -117,12 +128,34 @@ pub fn report(signals: &Signals) -> Vec<Finding> {
 /// The worst status of a report.
 #[must_use]
 pub fn overall(findings: &[Finding]) -> Status {
-    findings.iter().map(|finding| finding.status).max().unwrap_or(Status::Pass)
+    findings
+        .iter()
+        .map(|finding| finding.status)
+        .max()
+        .unwrap_or(Status::Pass)
 }
 
-fn finding(component: impl Into<String>, status: Status, value: impl Into<String>, threshold: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
-    let remedy = if status == Status::Pass { String::new() } else { remedy.into() };
-    Finding { component: component.into(), status, value: value.into(), threshold: threshold.to_owned(), detail: detail.into(), remedy }
+fn finding(
+    component: impl Into<String>,
+    status: Status,
+    value: impl Into<String>,
+    threshold: &str,
+    detail: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Finding {
+    let remedy = if status == Status::Pass {
+        String::new()
+    } else {
+        remedy.into()
+    };
+    Finding {
+        component: component.into(),
+        status,
+        value: value.into(),
+        threshold: threshold.to_owned(),
+        detail: detail.into(),
+        remedy,
+    }
 }
 
 fn above<T: PartialOrd>(value: T, (warn, fail): (T, T)) -> Status {
@@ -137,26 +170,63 @@ fn above<T: PartialOrd>(value: T, (warn, fail): (T, T)) -> Status {
 
 fn setup(signals: &Signals) -> Finding {
     if signals.set_up {
-        finding("setup", Status::Pass, "done", "done", "state tables and triggers are in place", "")
+        finding(
+            "setup",
+            Status::Pass,
+            "done",
+            "done",
+            "state tables and triggers are in place",
+            "",
+        )
     } else {
-        finding("setup", Status::Fail, "missing", "done", "the state tables or their triggers are missing", "SELECT etl.setup();")
+        finding(
+            "setup",
+            Status::Fail,
+            "missing",
+            "done",
+            "the state tables or their triggers are missing",
+            "SELECT etl.setup();",
+        )
     }
 }
 
 fn version(signals: &Signals) -> Finding {
     let (library, extension) = (&signals.library_version, &signals.extension_version);
     if library == extension {
-        finding("version", Status::Pass, library, "equal", "library and extension are of one version", "")
+        finding(
+            "version",
+            Status::Pass,
+            library,
+            "equal",
+            "library and extension are of one version",
+            "",
+        )
     } else {
-        let detail = format!("the library is {library}, the extension's SQL is {extension}: the worker is idle");
-        finding("version", Status::Fail, format!("{library} / {extension}"), "equal", detail, "ALTER EXTENSION pg_etl UPDATE;  (and restart Postgres if the library is the older one)")
+        let detail = format!(
+            "the library is {library}, the extension's SQL is {extension}: the worker is idle"
+        );
+        finding(
+            "version",
+            Status::Fail,
+            format!("{library} / {extension}"),
+            "equal",
+            detail,
+            "ALTER EXTENSION pg_etl UPDATE;  (and restart Postgres if the library is the older one)",
+        )
     }
 }
 
 fn worker(signals: &Signals) -> Finding {
     const ALIVE: &str = "1 alive";
     if !signals.enabled {
-        return finding("worker", Status::Warn, "disabled", ALIVE, "etl.enabled is off: nothing is delivered", "ALTER SYSTEM SET etl.enabled = on; SELECT pg_reload_conf();");
+        return finding(
+            "worker",
+            Status::Warn,
+            "disabled",
+            ALIVE,
+            "etl.enabled is off: nothing is delivered",
+            "ALTER SYSTEM SET etl.enabled = on; SELECT pg_reload_conf();",
+        );
     }
     if !signals.preloaded {
         return finding(
@@ -169,10 +239,22 @@ fn worker(signals: &Signals) -> Finding {
         );
     }
     match signals.workers.first() {
-        Some(worker) if worker.state == "trouble" => {
-            finding("worker", Status::Fail, &worker.state, ALIVE, &worker.detail, "Look into the server log for \"pg_etl worker\".")
-        }
-        Some(worker) => finding("worker", Status::Pass, &worker.state, ALIVE, &worker.detail, ""),
+        Some(worker) if worker.state == "trouble" => finding(
+            "worker",
+            Status::Fail,
+            &worker.state,
+            ALIVE,
+            &worker.detail,
+            "Look into the server log for \"pg_etl worker\".",
+        ),
+        Some(worker) => finding(
+            "worker",
+            Status::Pass,
+            &worker.state,
+            ALIVE,
+            &worker.detail,
+            "",
+        ),
         None => finding(
             "worker",
             Status::Fail,
@@ -198,11 +280,22 @@ fn outbox(signals: &Signals) -> Finding {
 
 fn oldest_due(signals: &Signals) -> Finding {
     let seconds = signals.oldest_due_seconds.max(0.0);
-    finding("oldest due row", above(seconds, OLDEST_DUE), age(seconds), "warn 1 min, fail 10 min", "how late the first row that could go is", "Look at connections and worker in this report.")
+    finding(
+        "oldest due row",
+        above(seconds, OLDEST_DUE),
+        age(seconds),
+        "warn 1 min, fail 10 min",
+        "how late the first row that could go is",
+        "Look at connections and worker in this report.",
+    )
 }
 
 fn dead_letters(signals: &Signals) -> Finding {
-    let status = if signals.dead_letters > 0 { Status::Fail } else { Status::Pass };
+    let status = if signals.dead_letters > 0 {
+        Status::Fail
+    } else {
+        Status::Pass
+    };
     finding(
         "dead letters",
         status,
@@ -216,20 +309,48 @@ fn dead_letters(signals: &Signals) -> Finding {
 fn success_rate(signals: &Signals) -> Finding {
     let total = signals.done_last_hour + signals.failed_last_hour;
     if total == 0 {
-        return finding("success rate", Status::Pass, "no deliveries", "95 %", "nothing was delivered in the last hour", "");
+        return finding(
+            "success rate",
+            Status::Pass,
+            "no deliveries",
+            "95 %",
+            "nothing was delivered in the last hour",
+            "",
+        );
     }
     #[allow(clippy::cast_precision_loss, reason = "a share for people")]
     let rate = signals.done_last_hour as f64 / total as f64;
-    let status = if rate < SUCCESS_RATE { Status::Fail } else { Status::Pass };
-    let detail = format!("{} of {total} rows of the last hour were delivered", signals.done_last_hour);
+    let status = if rate < SUCCESS_RATE {
+        Status::Fail
+    } else {
+        Status::Pass
+    };
+    let detail = format!(
+        "{} of {total} rows of the last hour were delivered",
+        signals.done_last_hour
+    );
     // Rounded down: 94.99 % must not read as 95.
     let percent = (rate * 1_000.0).floor() / 10.0;
-    finding("success rate", status, format!("{percent} %"), "95 %", detail, "SELECT error_class, count(*) FROM etl.dead_letters GROUP BY 1;")
+    finding(
+        "success rate",
+        status,
+        format!("{percent} %"),
+        "95 %",
+        detail,
+        "SELECT error_class, count(*) FROM etl.dead_letters GROUP BY 1;",
+    )
 }
 
 fn runs(signals: &Signals) -> Finding {
     match signals.oldest_run_seconds {
-        None => finding("runs", Status::Pass, "none open", "warn 1 h, fail 6 h", "no sync run is open", ""),
+        None => finding(
+            "runs",
+            Status::Pass,
+            "none open",
+            "warn 1 h, fail 6 h",
+            "no sync run is open",
+            "",
+        ),
         Some(seconds) => finding(
             "runs",
             above(seconds, RUN_AGE),
@@ -259,7 +380,10 @@ fn unknown_connection(name: &str) -> Finding {
         "missing",
         "exists",
         "rows of the outbox name this connection, and it does not exist",
-        format!("SELECT etl.set_connection('{}', …);", name.replace('\'', "''")),
+        format!(
+            "SELECT etl.set_connection('{}', …);",
+            name.replace('\'', "''")
+        ),
     )
 }
 
@@ -269,28 +393,82 @@ fn reachable(connection: &ConnectionSignal) -> Finding {
     if connection.paused {
         let reason = connection.paused_reason.clone().unwrap_or_default();
         let resume = format!("SELECT etl.resume('{}');", connection.name);
-        let remedy = remedy.map_or(resume.clone(), |remedy| if remedy.contains("etl.resume") { remedy } else { format!("{remedy} Then: {resume}") });
+        let remedy = remedy.map_or(resume.clone(), |remedy| {
+            if remedy.contains("etl.resume") {
+                remedy
+            } else {
+                format!("{remedy} Then: {resume}")
+            }
+        });
         return finding(name, Status::Fail, "paused", "reachable", reason, remedy);
     }
     if !connection.has_secret && connection.kind == "odoo" {
-        return finding(name, Status::Fail, "no secret", "reachable", "the connection has no secret", "Call etl.set_connection() with secret => 'vault:NAME'.");
+        return finding(
+            name,
+            Status::Fail,
+            "no secret",
+            "reachable",
+            "the connection has no secret",
+            "Call etl.set_connection() with secret => 'vault:NAME'.",
+        );
     }
     if connection.failures > 0 {
         let detail = connection.last_error.clone().unwrap_or_default();
-        let remedy = remedy.unwrap_or_else(|| format!("Is the endpoint up? SELECT etl.test_connection('{}');", connection.name));
-        let status = if connection.failures >= crate::breaker::TRIPS_AFTER { Status::Fail } else { Status::Warn };
+        let remedy = remedy.unwrap_or_else(|| {
+            format!(
+                "Is the endpoint up? SELECT etl.test_connection('{}');",
+                connection.name
+            )
+        });
+        let status = if connection.failures >= crate::breaker::TRIPS_AFTER {
+            Status::Fail
+        } else {
+            Status::Warn
+        };
         return finding(name, status, "failing", "reachable", detail, remedy);
     }
-    if connection.throttled_seconds.is_some_and(|seconds| seconds > 0.0) {
-        return finding(name, Status::Warn, "throttled", "reachable", "the endpoint asked for fewer requests", "Lower max_in_flight or set rate_limit in the connection's options.");
+    if connection
+        .throttled_seconds
+        .is_some_and(|seconds| seconds > 0.0)
+    {
+        return finding(
+            name,
+            Status::Warn,
+            "throttled",
+            "reachable",
+            "the endpoint asked for fewer requests",
+            "Lower max_in_flight or set rate_limit in the connection's options.",
+        );
     }
     match connection.ok_seconds_ago {
         Some(seconds) => {
-            let what = [connection.version.as_deref().map(|version| format!("Odoo {version}")), connection.protocol.clone()];
+            let what = [
+                connection
+                    .version
+                    .as_deref()
+                    .map(|version| format!("Odoo {version}")),
+                connection.protocol.clone(),
+            ];
             let what: Vec<String> = what.into_iter().flatten().collect();
-            finding(name, Status::Pass, "ok", "reachable", format!("last answer {} ago {}", age(seconds), what.join(", ")).trim_end().to_owned(), "")
+            finding(
+                name,
+                Status::Pass,
+                "ok",
+                "reachable",
+                format!("last answer {} ago {}", age(seconds), what.join(", "))
+                    .trim_end()
+                    .to_owned(),
+                "",
+            )
         }
-        None => finding(name, Status::Pass, "not used yet", "reachable", "nothing has been sent", ""),
+        None => finding(
+            name,
+            Status::Pass,
+            "not used yet",
+            "reachable",
+            "nothing has been sent",
+            "",
+        ),
     }
 }
 
@@ -298,16 +476,37 @@ fn circuit(connection: &ConnectionSignal) -> Finding {
     let name = format!("circuit {}", connection.name);
     if connection.failures >= crate::breaker::TRIPS_AFTER {
         let detail = match connection.probe_in_seconds {
-            Some(seconds) if seconds > 0.0 => format!("the endpoint is probed in {}; rows wait and lose no attempt", age(seconds)),
+            Some(seconds) if seconds > 0.0 => format!(
+                "the endpoint is probed in {}; rows wait and lose no attempt",
+                age(seconds)
+            ),
             _ => "the endpoint is being probed; rows wait and lose no attempt".to_owned(),
         };
-        return finding(name, Status::Fail, "open", "closed", detail, "It closes by itself when the endpoint answers.");
+        return finding(
+            name,
+            Status::Fail,
+            "open",
+            "closed",
+            detail,
+            "It closes by itself when the endpoint answers.",
+        );
     }
-    finding(name, Status::Pass, "closed", "closed", "requests go through", "")
+    finding(
+        name,
+        Status::Pass,
+        "closed",
+        "closed",
+        "requests go through",
+        "",
+    )
 }
 
 fn age(seconds: f64) -> String {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped"
+    )]
     let whole = seconds.clamp(0.0, 1e12) as u64;
     match whole {
         0..60 => format!("{whole} s"),
@@ -328,8 +527,17 @@ mod tests {
             enabled: true,
             library_version: "1".into(),
             extension_version: "1".into(),
-            workers: vec![WorkerSignal { state: "idle".into(), detail: String::new() }],
-            connections: vec![ConnectionSignal { name: "odoo".into(), kind: "odoo".into(), has_secret: true, ok_seconds_ago: Some(3.0), ..Default::default() }],
+            workers: vec![WorkerSignal {
+                state: "idle".into(),
+                detail: String::new(),
+            }],
+            connections: vec![ConnectionSignal {
+                name: "odoo".into(),
+                kind: "odoo".into(),
+                has_secret: true,
+                ok_seconds_ago: Some(3.0),
+                ..Default::default()
+            }],
             done_last_hour: 95,
             failed_last_hour: 5,
             ..Default::default()
@@ -337,13 +545,22 @@ mod tests {
     }
 
     fn status_of(signals: &Signals, component: &str) -> Status {
-        report(signals).iter().find(|finding| finding.component == component).unwrap_or_else(|| panic!("no {component}")).status
+        report(signals)
+            .iter()
+            .find(|finding| finding.component == component)
+            .unwrap_or_else(|| panic!("no {component}"))
+            .status
     }
 
     #[test]
     fn all_is_well_at_the_thresholds() {
         let findings = report(&well());
-        assert!(findings.iter().all(|finding| finding.status == Status::Pass && finding.remedy.is_empty()), "{findings:?}");
+        assert!(
+            findings
+                .iter()
+                .all(|finding| finding.status == Status::Pass && finding.remedy.is_empty()),
+            "{findings:?}"
+        );
         assert_eq!(overall(&findings), Status::Pass);
     }
 
@@ -352,23 +569,57 @@ mod tests {
         let cases: Vec<(&str, Status, Box<dyn Fn(&mut Signals)>)> = vec![
             ("outbox", Status::Warn, Box::new(|s| s.queued = 100)),
             ("outbox", Status::Fail, Box::new(|s| s.queued = 1_000)),
-            ("oldest due row", Status::Fail, Box::new(|s| s.oldest_due_seconds = 600.0)),
-            ("dead letters", Status::Fail, Box::new(|s| s.dead_letters = 1)),
-            ("success rate", Status::Fail, Box::new(|s| s.failed_last_hour = 6)),
+            (
+                "oldest due row",
+                Status::Fail,
+                Box::new(|s| s.oldest_due_seconds = 600.0),
+            ),
+            (
+                "dead letters",
+                Status::Fail,
+                Box::new(|s| s.dead_letters = 1),
+            ),
+            (
+                "success rate",
+                Status::Fail,
+                Box::new(|s| s.failed_last_hour = 6),
+            ),
             ("worker", Status::Fail, Box::new(|s| s.workers.clear())),
             ("worker", Status::Warn, Box::new(|s| s.preloaded = false)),
-            ("version", Status::Fail, Box::new(|s| s.extension_version = "0".into())),
-            ("runs", Status::Warn, Box::new(|s| s.oldest_run_seconds = Some(3_600.0))),
-            ("connection odoo", Status::Fail, Box::new(|s| s.connections[0].paused = true)),
-            ("connection shop", Status::Fail, Box::new(|s| s.unknown_connections.push("shop".into()))),
+            (
+                "version",
+                Status::Fail,
+                Box::new(|s| s.extension_version = "0".into()),
+            ),
+            (
+                "runs",
+                Status::Warn,
+                Box::new(|s| s.oldest_run_seconds = Some(3_600.0)),
+            ),
+            (
+                "connection odoo",
+                Status::Fail,
+                Box::new(|s| s.connections[0].paused = true),
+            ),
+            (
+                "connection shop",
+                Status::Fail,
+                Box::new(|s| s.unknown_connections.push("shop".into())),
+            ),
         ];
         for (component, status, change) in cases {
             let mut signals = well();
             change(&mut signals);
             assert_eq!(status_of(&signals, component), status, "{component}");
-            let others: Vec<_> = report(&signals).into_iter().filter(|f| f.status != Status::Pass && f.component != component).collect();
+            let others: Vec<_> = report(&signals)
+                .into_iter()
+                .filter(|f| f.status != Status::Pass && f.component != component)
+                .collect();
             assert!(others.is_empty(), "{component} also turned {others:?}");
-            assert!(!report(&signals)[0].remedy.is_empty(), "{component} has no remedy");
+            assert!(
+                !report(&signals)[0].remedy.is_empty(),
+                "{component} has no remedy"
+            );
         }
     }
 
@@ -378,15 +629,26 @@ mod tests {
         signals.connections[0].failures = 5;
         signals.connections[0].probe_in_seconds = Some(12.0);
         let findings = report(&signals);
-        let circuit = findings.iter().find(|finding| finding.component == "circuit odoo").unwrap();
-        assert_eq!((circuit.status, circuit.value.as_str()), (Status::Fail, "open"));
+        let circuit = findings
+            .iter()
+            .find(|finding| finding.component == "circuit odoo")
+            .unwrap();
+        assert_eq!(
+            (circuit.status, circuit.value.as_str()),
+            (Status::Fail, "open")
+        );
         assert!(circuit.detail.contains("12 s"));
         assert_eq!(findings[0].status, Status::Fail);
     }
 
     #[test]
     fn before_setup_only_what_can_be_known_is_reported() {
-        let findings = report(&Signals { preloaded: true, enabled: true, workers: well().workers, ..Default::default() });
+        let findings = report(&Signals {
+            preloaded: true,
+            enabled: true,
+            workers: well().workers,
+            ..Default::default()
+        });
         assert_eq!(findings[0].component, "setup");
         assert_eq!(findings[0].remedy, "SELECT etl.setup();");
         assert_eq!(findings.len(), 3);

@@ -24,7 +24,11 @@ impl Secret {
     /// less than four bytes protects nothing and would mask half of every sentence.
     #[must_use]
     pub fn mask_in(&self, text: &str) -> String {
-        if self.0.len() < 4 { text.to_owned() } else { text.replace(&self.0, MASK) }
+        if self.0.len() < 4 {
+            text.to_owned()
+        } else {
+            text.replace(&self.0, MASK)
+        }
     }
 }
 
@@ -47,7 +51,10 @@ mod tests {
 
     #[test]
     fn a_text_that_quotes_the_secret_is_masked() {
-        assert_eq!(Secret::new("k3y9").mask_in("bearer k3y9 refused"), "bearer ******** refused");
+        assert_eq!(
+            Secret::new("k3y9").mask_in("bearer k3y9 refused"),
+            "bearer ******** refused"
+        );
         assert_eq!(Secret::new("abc").mask_in("abc"), "abc");
     }
 }

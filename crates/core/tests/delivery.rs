@@ -1,6 +1,7 @@
 //! The way of a batch into Odoo and back, over both protocols.
 //!
-//! Runs against the Odoo that `PG_ETL_ODOO_URL`, `_DB`, `_LOGIN` and `_KEY` name.
+//! The same tests run against the simulator, as Odoo 19 and as an Odoo 18, and against the real Odoo that
+//! `PG_ETL_ODOO_URL`, `_DB`, `_LOGIN` and `_KEY` name, where they are set.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +12,7 @@ use pg_etl_core::odoo::{
 };
 use pg_etl_core::outbox::{Batch, Operation, Outcome, Row};
 use pg_etl_core::secret::Secret;
+use odoo_sim::{Config, Sim};
 use serde_json::{Map, Value, json};
 
 /// One Odoo, over one protocol.
@@ -22,6 +24,9 @@ struct Target {
     key: String,
     kind: ProtocolKind,
     namespace: String,
+    version: &'static str,
+    /// Stops with the target.
+    _sim: Option<Sim>,
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -93,13 +98,41 @@ impl Target {
 
 fn targets() -> Vec<Target> {
     static RUN: AtomicU64 = AtomicU64::new(1);
-    let env = |name: &str| std::env::var(format!("PG_ETL_ODOO_{name}"));
-    let mut targets = Vec::new();
-    for kind in [ProtocolKind::Json2, ProtocolKind::JsonRpc] {
+    let namespace = || {
         let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-        let namespace = format!("pg_etl_t{started}_{}", RUN.fetch_add(1, Ordering::Relaxed));
-        if let (Ok(url), Ok(database), Ok(login), Ok(key)) = (env("URL"), env("DB"), env("LOGIN"), env("KEY")) {
-            targets.push(Target { name: "odoo", url, database, login, key, kind, namespace });
+        format!("pg_etl_t{started}_{}", RUN.fetch_add(1, Ordering::Relaxed))
+    };
+    let mut targets = Vec::new();
+    for (kind, major, version) in
+        [(ProtocolKind::Json2, 19, "19.0"), (ProtocolKind::JsonRpc, 19, "19.0"), (ProtocolKind::JsonRpc, 18, "18.0")]
+    {
+        let sim = Sim::start(Config { version: major, ..Config::default() }).unwrap();
+        targets.push(Target {
+            name: "the simulator",
+            url: sim.url(),
+            database: sim.database().to_owned(),
+            login: sim.admin().login,
+            key: sim.admin().keys[0].key.clone(),
+            kind,
+            namespace: namespace(),
+            version,
+            _sim: Some(sim),
+        });
+    }
+    let env = |name: &str| std::env::var(format!("PG_ETL_ODOO_{name}"));
+    if let (Ok(url), Ok(database), Ok(login), Ok(key)) = (env("URL"), env("DB"), env("LOGIN"), env("KEY")) {
+        for kind in [ProtocolKind::Json2, ProtocolKind::JsonRpc] {
+            targets.push(Target {
+                name: "Odoo",
+                url: url.clone(),
+                database: database.clone(),
+                login: login.clone(),
+                key: key.clone(),
+                kind,
+                namespace: namespace(),
+                version: "19.0",
+                _sim: None,
+            });
         }
     }
     targets
@@ -107,7 +140,7 @@ fn targets() -> Vec<Target> {
 
 fn each(test: impl Fn(&Target)) {
     for target in targets() {
-        eprintln!("-- {} over {}", target.name, target.kind.name());
+        eprintln!("-- {} {} over {}", target.name, target.version, target.kind.name());
         test(&target);
     }
 }
@@ -184,8 +217,10 @@ fn an_upsert_makes_and_changes_in_one_batch() {
 fn one_bad_row_fails_alone() {
     each(|t| {
         let client = t.client();
+        let belgium = json!({"module": "base", "xml_id": "be"}).as_object().unwrap().clone();
+        let belgium = client.call("ir.model.data", "check_object_reference", None, belgium, &Map::new()).unwrap()[1].clone();
         let mut rows: Vec<Row> = (0..40)
-            .map(|n| t.row("res.partner", Operation::Create, &format!("b{n}"), json!({"name": format!("B{n}"), "country_id": 20})))
+            .map(|n| t.row("res.partner", Operation::Create, &format!("b{n}"), json!({"name": format!("B{n}"), "country_id": belgium})))
             .collect();
         rows[3].payload.insert("name".to_owned(), json!(null));
         rows[17].payload.insert("country_id".to_owned(), json!(999_999));
@@ -400,18 +435,70 @@ fn a_good_connection_is_reported() {
         probe(&client).unwrap();
         let tested = test_connection(&client, &["res.partner", "sale.order", "no.such.model"]);
         assert_eq!(tested["ok"], true, "{tested}");
-        assert_eq!(tested["version"], "19.0");
+        assert_eq!(tested["version"], t.version);
         assert_eq!(tested["protocol"], t.kind.name());
         assert_eq!(tested["uid"], 2, "{tested}");
         assert_eq!(tested["missing_rights"], json!(["no.such.model: no such model in this Odoo"]));
         let auto = t.client_with(json!({"protocol": "auto"}), &t.key);
         probe(&auto).unwrap();
-        assert_eq!(auto.known_protocol(), Some(ProtocolKind::Json2));
+        let expected = if t.version == "18.0" { ProtocolKind::JsonRpc } else { ProtocolKind::Json2 };
+        assert_eq!(auto.known_protocol(), Some(expected));
         let row = t.row("res.partner", Operation::Create, "e", json!({"name": "e"}));
         let batch = Batch { model: row.model.clone(), operation: row.operation, context: Map::new(), rows: vec![row] };
         let stop = || false;
         let cx = DeliverContext { namespace: &t.namespace, connection: "odoo", should_stop: &stop };
         let shown = explain(&client, &batch, &cx).to_string();
         assert!(shown.contains("load") && !shown.contains(&t.key), "{shown}");
+    });
+}
+
+#[test]
+fn documents_that_odoo_protects_can_be_made_and_changed() {
+    each(|t| {
+        if t.name == "the simulator" {
+            return; // It has no accounting, purchase and expenses.
+        }
+        let client = t.client_with(json!({"allow_methods": ["account.move.action_post"]}), &t.key);
+        let product = t.row("product.product", Operation::Create, "prod", json!({"name": "Thing", "type": "service", "can_be_expensed": true}));
+        let product = id(&t.deliver(&client, vec![product])[0]);
+        let partner = id(&t.deliver(&client, vec![t.row("res.partner", Operation::Create, "p", json!({"name": "P"}))])[0]);
+        let invoice = |price: i64| {
+            t.row("account.move", Operation::Upsert, "inv", json!({
+                "move_type": "out_invoice", "partner_id": partner, "invoice_date": "2024-01-31", "ref": format!("R{price}"),
+                "invoice_line_ids": [{"key": "1", "product_id": product, "quantity": 2, "price_unit": price, "tax_ids": []}],
+            }))
+        };
+        let made = id(&t.deliver(&client, vec![invoice(10)])[0]);
+        assert_eq!(id(&t.deliver(&client, vec![invoice(11)])[0]), made);
+        let read = &t.read(&client, "account.move", &[made], &["amount_untaxed", "move_type", "ref", "invoice_line_ids"])[0];
+        assert_eq!([&read["amount_untaxed"], &read["move_type"], &read["ref"]], [&json!(22.0), &json!("out_invoice"), &json!("R11")]);
+        assert_eq!(read["invoice_line_ids"].as_array().unwrap().len(), 1);
+        let post = t.row("account.move", Operation::Call, "inv", json!({"method": "action_post", "unless": [["state", "=", "posted"]]}));
+        assert_eq!(id(&t.deliver(&client, vec![post])[0]), made);
+        let update = t.row("account.move", Operation::Update, "inv", json!({"invoice_date": "2024-02-01"}));
+        assert_eq!(failure(&t.deliver(&client, vec![update])[0]).class, ErrorClass::Invalid);
+        let state = t.row("account.move", Operation::Update, "inv", json!({"state": "draft"}));
+        assert!(failure(&t.deliver(&client, vec![state])[0]).message.contains("read-only"));
+        let order = t.row("purchase.order", Operation::Create, "po", json!({
+            "partner_id": partner,
+            "order_line": [{"key": "1", "product_id": product, "product_qty": 3, "price_unit": 4, "date_planned": "2024-03-01T08:00:00Z", "tax_ids": []}],
+        }));
+        let order = id(&t.deliver(&client, vec![order])[0]);
+        assert_eq!(t.read(&client, "purchase.order", &[order], &["amount_untaxed"])[0]["amount_untaxed"], 12.0);
+        let employee = id(&t.deliver(&client, vec![t.row("hr.employee", Operation::Create, "e", json!({"name": "E"}))])[0]);
+        let expense = t.row("hr.expense", Operation::Create, "x", json!({
+            "name": "Taxi", "employee_id": employee, "product_id": product, "total_amount_currency": 30.5, "date": "2024-01-31",
+            "payment_mode": "own_account", "analytic_distribution": null,
+        }));
+        let expense = id(&t.deliver(&client, vec![expense])[0]);
+        assert_eq!(t.read(&client, "hr.expense", &[expense], &["total_amount"])[0]["total_amount"], 30.5);
+        for (model, key) in [("account.move", "inv"), ("hr.expense", "x")] {
+            let outcome = &t.deliver(&client, vec![t.row(model, Operation::Delete, key, json!({}))])[0];
+            if model == "account.move" {
+                assert_eq!(failure(outcome).class, ErrorClass::Invalid, "a posted invoice stays: {outcome:?}");
+            } else {
+                assert_eq!(id(outcome), expense);
+            }
+        }
     });
 }

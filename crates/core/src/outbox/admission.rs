@@ -22,7 +22,10 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into() }
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 }
 
@@ -37,8 +40,17 @@ pub struct Admitted {
 }
 
 /// Checks a row that asks for `operation` on `model`. `knows_record`: a record key or an earlier delivery names the record.
-pub fn admit(model: &str, operation: &str, payload: Value, knows_record: bool) -> Result<Admitted, Refusal> {
-    if model.is_empty() || model.len() > MAX_MODEL || !model.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'_')
+pub fn admit(
+    model: &str,
+    operation: &str,
+    payload: Value,
+    knows_record: bool,
+) -> Result<Admitted, Refusal> {
+    if model.is_empty()
+        || model.len() > MAX_MODEL
+        || !model
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'_')
     {
         return Err(Refusal::new(
             format!("\"{}\" is not the name of an Odoo model", shortened(model)),
@@ -47,7 +59,10 @@ pub fn admit(model: &str, operation: &str, payload: Value, knows_record: bool) -
     }
     let Some(kind) = Operation::from_name(operation) else {
         let names = Operation::ALL.map(Operation::name).join(", ");
-        return Err(Refusal::new(format!("operation \"{}\" is not known", shortened(operation)), format!("Use one of: {names}.")));
+        return Err(Refusal::new(
+            format!("operation \"{}\" is not known", shortened(operation)),
+            format!("Use one of: {names}."),
+        ));
     };
     let mut fields = match payload {
         Value::Object(fields) => fields,
@@ -59,10 +74,21 @@ pub fn admit(model: &str, operation: &str, payload: Value, knows_record: bool) -
         }
     };
     if fields.keys().any(|name| name.contains('\0')) {
-        return Err(Refusal::new("a field name holds a NUL character", "Remove it: neither Odoo nor Postgres can store one."));
+        return Err(Refusal::new(
+            "a field name holds a NUL character",
+            "Remove it: neither Odoo nor Postgres can store one.",
+        ));
     }
-    let by_odoo_id = fields.remove("odoo_id").map(|value| named_id("odoo_id", &value)).transpose()?.flatten();
-    let by_id = fields.remove("id").map(|value| named_id("id", &value)).transpose()?.flatten();
+    let by_odoo_id = fields
+        .remove("odoo_id")
+        .map(|value| named_id("odoo_id", &value))
+        .transpose()?
+        .flatten();
+    let by_id = fields
+        .remove("id")
+        .map(|value| named_id("id", &value))
+        .transpose()?
+        .flatten();
     let odoo_id = by_odoo_id.or(by_id);
     let known = odoo_id.is_some() || knows_record;
     match kind {
@@ -83,34 +109,68 @@ pub fn admit(model: &str, operation: &str, payload: Value, knows_record: bool) -
         Operation::Call => admit_call(&fields)?,
     }
     if matches!(kind, Operation::Update) && fields.is_empty() {
-        return Err(Refusal::new("an update without a field changes nothing", "Name at least one field and its value."));
+        return Err(Refusal::new(
+            "an update without a field changes nothing",
+            "Name at least one field and its value.",
+        ));
     }
-    Ok(Admitted { operation: kind, fields, odoo_id })
+    Ok(Admitted {
+        operation: kind,
+        fields,
+        odoo_id,
+    })
 }
 
 fn admit_call(fields: &Map<String, Value>) -> Result<(), Refusal> {
     const HINT: &str = "A call looks like {\"method\": \"action_confirm\", \"ids\": [7], \"args\": [], \"kwargs\": {}, \"unless\": [[\"state\", \"=\", \"sale\"]]}.";
-    if let Some(unknown) = fields.keys().find(|name| !["method", "ids", "args", "kwargs", "unless"].contains(&name.as_str())) {
-        return Err(Refusal::new(format!("a call has no \"{}\"", shortened(unknown)), HINT));
+    if let Some(unknown) = fields
+        .keys()
+        .find(|name| !["method", "ids", "args", "kwargs", "unless"].contains(&name.as_str()))
+    {
+        return Err(Refusal::new(
+            format!("a call has no \"{}\"", shortened(unknown)),
+            HINT,
+        ));
     }
     match fields.get("method") {
         Some(Value::String(method)) if !method.is_empty() && !method.starts_with('_') => {}
         Some(Value::String(method)) if method.starts_with('_') => {
-            return Err(Refusal::new(format!("\"{}\" is a private method: Odoo does not let anyone call it", shortened(method)), HINT));
+            return Err(Refusal::new(
+                format!(
+                    "\"{}\" is a private method: Odoo does not let anyone call it",
+                    shortened(method)
+                ),
+                HINT,
+            ));
         }
         _ => return Err(Refusal::new("a call must name its method", HINT)),
     }
     if let Some(ids) = fields.get("ids") {
-        let Value::Array(ids) = ids else { return Err(Refusal::new("\"ids\" of a call must be a list of Odoo ids", HINT)) };
+        let Value::Array(ids) = ids else {
+            return Err(Refusal::new(
+                "\"ids\" of a call must be a list of Odoo ids",
+                HINT,
+            ));
+        };
         for id in ids {
             if named_id("ids", id)?.is_none() {
-                return Err(Refusal::new("\"ids\" of a call names a record that cannot exist", "Every id must be a positive whole number."));
+                return Err(Refusal::new(
+                    "\"ids\" of a call names a record that cannot exist",
+                    "Every id must be a positive whole number.",
+                ));
             }
         }
     }
-    let wrong = |name, is: fn(&Value) -> bool| fields.get(name).is_some_and(|value| !value.is_null() && !is(value));
+    let wrong = |name, is: fn(&Value) -> bool| {
+        fields
+            .get(name)
+            .is_some_and(|value| !value.is_null() && !is(value))
+    };
     if wrong("args", Value::is_array) || wrong("unless", Value::is_array) {
-        return Err(Refusal::new("\"args\" and \"unless\" of a call must be lists", HINT));
+        return Err(Refusal::new(
+            "\"args\" and \"unless\" of a call must be lists",
+            HINT,
+        ));
     }
     if wrong("kwargs", Value::is_object) {
         return Err(Refusal::new("\"kwargs\" of a call must be an object", HINT));
@@ -121,7 +181,10 @@ fn admit_call(fields: &Map<String, Value>) -> Result<(), Refusal> {
 /// The Odoo id that a value names. Null, false, an empty text and 0 mean "not known"; old triggers send numbers as text.
 fn named_id(name: &str, value: &Value) -> Result<Option<i64>, Refusal> {
     let refuse = |what: String| {
-        Err(Refusal::new(format!("\"{name}\" is {what}, not the id of an Odoo record"), "Give a positive whole number; leave it out (or null) where Odoo's id is not known."))
+        Err(Refusal::new(
+            format!("\"{name}\" is {what}, not the id of an Odoo record"),
+            "Give a positive whole number; leave it out (or null) where Odoo's id is not known.",
+        ))
     };
     match value {
         Value::Null | Value::Bool(false) => Ok(None),
@@ -134,7 +197,9 @@ fn named_id(name: &str, value: &Value) -> Result<Option<i64>, Refusal> {
         },
         Value::String(text) => match text.parse::<i64>() {
             Ok(0) => Ok(None),
-            Ok(id) if id > 0 && id < 1_000_000_000_000_000_000 && !text.starts_with(['+', '0']) => Ok(Some(id)),
+            Ok(id) if id > 0 && id < 1_000_000_000_000_000_000 && !text.starts_with(['+', '0']) => {
+                Ok(Some(id))
+            }
             _ => refuse(format!("\"{}\"", shortened(text))),
         },
         other => refuse(kind_of(other).to_owned()),
@@ -166,42 +231,99 @@ mod tests {
     use serde_json::json;
 
     fn refusal(operation: &str, payload: Value) -> String {
-        admit("res.partner", operation, payload, false).expect_err("admitted").message
+        admit("res.partner", operation, payload, false)
+            .expect_err("admitted")
+            .message
     }
 
     #[test]
     fn the_record_is_named_by_odoo_id_before_id() {
-        let admitted = admit("res.partner", "update", json!({"odoo_id": 7, "id": 8, "name": "Ada"}), false).unwrap();
+        let admitted = admit(
+            "res.partner",
+            "update",
+            json!({"odoo_id": 7, "id": 8, "name": "Ada"}),
+            false,
+        )
+        .unwrap();
         assert_eq!((admitted.odoo_id, admitted.fields.len()), (Some(7), 1));
-        let admitted = admit("res.partner", "upsert", json!({"odoo_id": 0, "id": "42", "name": "Ada"}), false).unwrap();
+        let admitted = admit(
+            "res.partner",
+            "upsert",
+            json!({"odoo_id": 0, "id": "42", "name": "Ada"}),
+            false,
+        )
+        .unwrap();
         assert_eq!(admitted.odoo_id, Some(42));
     }
 
     #[test]
     fn zero_null_and_false_mean_not_known() {
         for unknown in [json!(0), json!(null), json!(false), json!("")] {
-            let admitted = admit("res.partner", "upsert", json!({"odoo_id": unknown, "name": "Ada"}), false).unwrap();
+            let admitted = admit(
+                "res.partner",
+                "upsert",
+                json!({"odoo_id": unknown, "name": "Ada"}),
+                false,
+            )
+            .unwrap();
             assert_eq!(admitted.odoo_id, None);
-            assert_eq!(refusal("delete", json!({"odoo_id": unknown})), "a delete must name its record");
+            assert_eq!(
+                refusal("delete", json!({"odoo_id": unknown})),
+                "a delete must name its record"
+            );
         }
     }
 
     #[test]
     fn impossible_ids_are_refused_by_name() {
-        assert_eq!(refusal("delete", json!({"id": -1})), "\"id\" is -1, not the id of an Odoo record");
-        assert_eq!(refusal("delete", json!({"odoo_id": 9_223_372_036_854_775_808_u64})), "\"odoo_id\" is 9223372036854775808, not the id of an Odoo record");
-        assert_eq!(refusal("delete", json!({"odoo_id": 1.5})), "\"odoo_id\" is 1.5, not the id of an Odoo record");
-        assert_eq!(refusal("delete", json!({"odoo_id": true})), "\"odoo_id\" is a boolean, not the id of an Odoo record");
-        assert_eq!(refusal("delete", json!({"odoo_id": "abc"})), "\"odoo_id\" is \"abc\", not the id of an Odoo record");
+        assert_eq!(
+            refusal("delete", json!({"id": -1})),
+            "\"id\" is -1, not the id of an Odoo record"
+        );
+        assert_eq!(
+            refusal("delete", json!({"odoo_id": 9_223_372_036_854_775_808_u64})),
+            "\"odoo_id\" is 9223372036854775808, not the id of an Odoo record"
+        );
+        assert_eq!(
+            refusal("delete", json!({"odoo_id": 1.5})),
+            "\"odoo_id\" is 1.5, not the id of an Odoo record"
+        );
+        assert_eq!(
+            refusal("delete", json!({"odoo_id": true})),
+            "\"odoo_id\" is a boolean, not the id of an Odoo record"
+        );
+        assert_eq!(
+            refusal("delete", json!({"odoo_id": "abc"})),
+            "\"odoo_id\" is \"abc\", not the id of an Odoo record"
+        );
     }
 
     #[test]
     fn unknown_operations_models_and_payloads_are_refused_with_a_hint() {
-        assert!(admit("res.partner", "merge", json!({}), false).unwrap_err().hint.contains("upsert"));
-        assert!(admit("res.partner; DROP", "create", json!({}), false).unwrap_err().hint.contains("res.partner"));
-        assert_eq!(refusal("create", json!([1])), "the payload is a list, not an object");
-        assert_eq!(refusal("update", json!({"odoo_id": 3})), "an update without a field changes nothing");
-        assert_eq!(refusal("update", json!({"name": "x"})), "an update must name its record");
+        assert!(
+            admit("res.partner", "merge", json!({}), false)
+                .unwrap_err()
+                .hint
+                .contains("upsert")
+        );
+        assert!(
+            admit("res.partner; DROP", "create", json!({}), false)
+                .unwrap_err()
+                .hint
+                .contains("res.partner")
+        );
+        assert_eq!(
+            refusal("create", json!([1])),
+            "the payload is a list, not an object"
+        );
+        assert_eq!(
+            refusal("update", json!({"odoo_id": 3})),
+            "an update without a field changes nothing"
+        );
+        assert_eq!(
+            refusal("update", json!({"name": "x"})),
+            "an update must name its record"
+        );
     }
 
     #[test]
@@ -211,17 +333,46 @@ mod tests {
 
     #[test]
     fn calls_are_checked() {
-        assert!(admit("sale.order", "call", json!({"method": "action_confirm", "ids": [7]}), false).is_ok());
+        assert!(
+            admit(
+                "sale.order",
+                "call",
+                json!({"method": "action_confirm", "ids": [7]}),
+                false
+            )
+            .is_ok()
+        );
         for (bad, message) in [
             (json!({}), "a call must name its method"),
-            (json!({"method": "_x"}), "\"_x\" is a private method: Odoo does not let anyone call it"),
-            (json!({"method": "x", "ids": 7}), "\"ids\" of a call must be a list of Odoo ids"),
-            (json!({"method": "x", "ids": [0]}), "\"ids\" of a call names a record that cannot exist"),
-            (json!({"method": "x", "kwargs": []}), "\"kwargs\" of a call must be an object"),
-            (json!({"method": "x", "unless": "a"}), "\"args\" and \"unless\" of a call must be lists"),
-            (json!({"method": "x", "values": 1}), "a call has no \"values\""),
+            (
+                json!({"method": "_x"}),
+                "\"_x\" is a private method: Odoo does not let anyone call it",
+            ),
+            (
+                json!({"method": "x", "ids": 7}),
+                "\"ids\" of a call must be a list of Odoo ids",
+            ),
+            (
+                json!({"method": "x", "ids": [0]}),
+                "\"ids\" of a call names a record that cannot exist",
+            ),
+            (
+                json!({"method": "x", "kwargs": []}),
+                "\"kwargs\" of a call must be an object",
+            ),
+            (
+                json!({"method": "x", "unless": "a"}),
+                "\"args\" and \"unless\" of a call must be lists",
+            ),
+            (
+                json!({"method": "x", "values": 1}),
+                "a call has no \"values\"",
+            ),
         ] {
-            assert_eq!(admit("sale.order", "call", bad, false).unwrap_err().message, message);
+            assert_eq!(
+                admit("sale.order", "call", bad, false).unwrap_err().message,
+                message
+            );
         }
     }
 }

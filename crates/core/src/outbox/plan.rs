@@ -45,9 +45,22 @@ pub fn plan(mut claimed: Vec<Claimed>) -> Vec<Vec<Batch>> {
                 *rank - 1
             }
         };
-        stages.entry(stage).or_default().entry(BatchKey::of(&claimed)).or_default().push(claimed);
+        stages
+            .entry(stage)
+            .or_default()
+            .entry(BatchKey::of(&claimed))
+            .or_default()
+            .push(claimed);
     }
-    stages.into_values().map(|groups| groups.into_iter().flat_map(|(key, group)| key.into_batches(group)).collect()).collect()
+    stages
+        .into_values()
+        .map(|groups| {
+            groups
+                .into_iter()
+                .flat_map(|(key, group)| key.into_batches(group))
+                .collect()
+        })
+        .collect()
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +80,9 @@ impl BatchKey {
         let fields = match claimed.row.operation {
             // Whatever is in a call goes as it is; whatever is in a delete does not go at all.
             Operation::Call | Operation::Delete => BTreeSet::new(),
-            Operation::Upsert | Operation::Create | Operation::Update => claimed.row.payload.keys().cloned().collect(),
+            Operation::Upsert | Operation::Create | Operation::Update => {
+                claimed.row.payload.keys().cloned().collect()
+            }
         };
         Self {
             operation: claimed.row.operation,
@@ -76,7 +91,11 @@ impl BatchKey {
             context: Value::Object(claimed.context.clone()).to_string(),
             known: claimed.row.odoo_id.is_some(),
             // Each method call is its own request.
-            max_batch: if claimed.row.operation == Operation::Call { 1 } else { claimed.max_batch.max(1) },
+            max_batch: if claimed.row.operation == Operation::Call {
+                1
+            } else {
+                claimed.max_batch.max(1)
+            },
         }
     }
 
@@ -104,13 +123,36 @@ mod tests {
     use serde_json::json;
 
     fn claimed(id: i64, operation: Operation, key: Option<i64>, payload: Value) -> Claimed {
-        let Value::Object(payload) = payload else { panic!("payload") };
-        let row = Row { id, model: "res.partner".into(), operation, payload, odoo_id: None, external_id: format!("n.{id}"), has_record_key: key.is_some() };
-        Claimed { row, key, context: Map::new(), max_batch: 100 }
+        let Value::Object(payload) = payload else {
+            panic!("payload")
+        };
+        let row = Row {
+            id,
+            model: "res.partner".into(),
+            operation,
+            payload,
+            odoo_id: None,
+            external_id: format!("n.{id}"),
+            has_record_key: key.is_some(),
+        };
+        Claimed {
+            row,
+            key,
+            context: Map::new(),
+            max_batch: 100,
+        }
     }
 
     fn ids(stages: &[Vec<Batch>]) -> Vec<Vec<Vec<i64>>> {
-        stages.iter().map(|stage| stage.iter().map(|batch| batch.rows.iter().map(|row| row.id).collect()).collect()).collect()
+        stages
+            .iter()
+            .map(|stage| {
+                stage
+                    .iter()
+                    .map(|batch| batch.rows.iter().map(|row| row.id).collect())
+                    .collect()
+            })
+            .collect()
     }
 
     #[test]
@@ -118,7 +160,12 @@ mod tests {
         let stages = plan(vec![
             claimed(2, Operation::Create, None, json!({"name": "b"})),
             claimed(1, Operation::Create, None, json!({"name": "a"})),
-            claimed(3, Operation::Create, None, json!({"name": "c", "email": "c@x"})),
+            claimed(
+                3,
+                Operation::Create,
+                None,
+                json!({"name": "c", "email": "c@x"}),
+            ),
         ]);
         assert_eq!(ids(&stages), [[vec![3], vec![1, 2]]]);
     }
@@ -131,7 +178,10 @@ mod tests {
             claimed(3, Operation::Create, Some(8), json!({"name": "c"})),
             claimed(4, Operation::Delete, Some(7), json!({})),
         ]);
-        assert_eq!(ids(&stages), [vec![vec![1, 3]], vec![vec![2]], vec![vec![4]]]);
+        assert_eq!(
+            ids(&stages),
+            [vec![vec![1, 3]], vec![vec![2]], vec![vec![4]]]
+        );
     }
 
     #[test]
@@ -149,8 +199,18 @@ mod tests {
 
     #[test]
     fn a_batch_has_at_most_max_batch_rows() {
-        let stages = plan((0..250).map(|id| claimed(id, Operation::Create, None, json!({"name": "a"}))).collect());
-        assert_eq!(stages[0].iter().map(|batch| batch.rows.len()).collect::<Vec<_>>(), [100, 100, 50]);
+        let stages = plan(
+            (0..250)
+                .map(|id| claimed(id, Operation::Create, None, json!({"name": "a"})))
+                .collect(),
+        );
+        assert_eq!(
+            stages[0]
+                .iter()
+                .map(|batch| batch.rows.len())
+                .collect::<Vec<_>>(),
+            [100, 100, 50]
+        );
     }
 
     proptest! {

@@ -20,7 +20,13 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 5] = [Self::Upsert, Self::Create, Self::Update, Self::Delete, Self::Call];
+    pub const ALL: [Self; 5] = [
+        Self::Upsert,
+        Self::Create,
+        Self::Update,
+        Self::Delete,
+        Self::Call,
+    ];
 
     /// The name stored in `ops.odoo_outbox.operation`.
     #[must_use]
@@ -37,7 +43,9 @@ impl Operation {
     /// The operation of that name, if there is one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.name() == name)
     }
 }
 

@@ -34,29 +34,58 @@ pub enum Settlement {
     /// It took effect.
     Done { odoo_id: Option<i64> },
     /// It goes back and is due again after `wait`. `refund`: the attempt is taken back, for nothing was sent.
-    Retry { wait: Duration, refund: bool, hold: Option<Duration>, failure: Failure },
+    Retry {
+        wait: Duration,
+        refund: bool,
+        hold: Option<Duration>,
+        failure: Failure,
+    },
     /// A dead letter. It does not block its record; `hold` as above.
-    Dead { hold: Option<Duration>, failure: Failure },
+    Dead {
+        hold: Option<Duration>,
+        failure: Failure,
+    },
 }
 
 /// Decides on one row. `hold` is how long the later rows of its record must wait, because Odoo may still run the request.
-pub fn settle(tried: Tried, outcome: Outcome, patience: &Patience, rng: &mut impl Rng) -> Settlement {
+pub fn settle(
+    tried: Tried,
+    outcome: Outcome,
+    patience: &Patience,
+    rng: &mut impl Rng,
+) -> Settlement {
     let failure = match outcome {
         Outcome::Delivered { odoo_id } => return Settlement::Done { odoo_id },
         Outcome::Failed(failure) => failure,
     };
     let retry = |failure: Failure, hold, rng: &mut _| {
         if tried.attempts >= patience.max_attempts {
-            let message = format!("{} (given up after {} attempts)", failure.message, tried.attempts);
-            return Settlement::Dead { hold, failure: Failure { message, ..failure } };
+            let message = format!(
+                "{} (given up after {} attempts)",
+                failure.message, tried.attempts
+            );
+            return Settlement::Dead {
+                hold,
+                failure: Failure { message, ..failure },
+            };
         }
         let wait = patience.backoff.wait(tried.attempts.saturating_sub(1), rng);
-        Settlement::Retry { wait, refund: false, hold, failure }
+        Settlement::Retry {
+            wait,
+            refund: false,
+            hold,
+            failure,
+        }
     };
     match failure.class {
         // Nothing was sent. The connection as a whole waits (breaker, pause, throttle), the row loses nothing.
         ErrorClass::Unreachable | ErrorClass::Misconfigured | ErrorClass::Throttled => {
-            Settlement::Retry { wait: Duration::ZERO, refund: true, hold: None, failure }
+            Settlement::Retry {
+                wait: Duration::ZERO,
+                refund: true,
+                hold: None,
+                failure,
+            }
         }
         ErrorClass::Unknown => {
             let hold = leaves_a_trace(tried.operation).then_some(patience.unknown_grace);
@@ -68,14 +97,19 @@ pub fn settle(tried: Tried, outcome: Outcome, patience: &Patience, rng: &mut imp
             }
             retry(failure, hold, rng)
         }
-        ErrorClass::Conflict | ErrorClass::Dependency | ErrorClass::Server => retry(failure, None, rng),
+        ErrorClass::Conflict | ErrorClass::Dependency | ErrorClass::Server => {
+            retry(failure, None, rng)
+        }
         ErrorClass::Invalid
         | ErrorClass::Forbidden
         | ErrorClass::Missing
         | ErrorClass::UnknownModel
         | ErrorClass::TooLarge
         | ErrorClass::Bug
-        | ErrorClass::Crashed => Settlement::Dead { hold: None, failure },
+        | ErrorClass::Crashed => Settlement::Dead {
+            hold: None,
+            failure,
+        },
     }
 }
 
@@ -95,13 +129,30 @@ mod tests {
 
     const PATIENCE: Patience = Patience {
         max_attempts: 3,
-        backoff: Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(60) },
+        backoff: Backoff {
+            base: Duration::from_secs(2),
+            cap: Duration::from_secs(60),
+        },
         unknown_grace: Duration::from_secs(150),
     };
 
-    fn decide(operation: Operation, attempts: u32, checkable: bool, class: ErrorClass) -> Settlement {
-        let tried = Tried { operation, attempts, checkable };
-        settle(tried, Outcome::Failed(Failure::new(class, "why")), &PATIENCE, &mut StdRng::seed_from_u64(3))
+    fn decide(
+        operation: Operation,
+        attempts: u32,
+        checkable: bool,
+        class: ErrorClass,
+    ) -> Settlement {
+        let tried = Tried {
+            operation,
+            attempts,
+            checkable,
+        };
+        settle(
+            tried,
+            Outcome::Failed(Failure::new(class, "why")),
+            &PATIENCE,
+            &mut StdRng::seed_from_u64(3),
+        )
     }
 
     #[test]
@@ -110,10 +161,26 @@ mod tests {
             let settlement = decide(Operation::Update, 1, false, class);
             match class {
                 ErrorClass::Unreachable | ErrorClass::Misconfigured | ErrorClass::Throttled => {
-                    assert!(matches!(settlement, Settlement::Retry { refund: true, hold: None, .. }), "{class:?}");
+                    assert!(
+                        matches!(
+                            settlement,
+                            Settlement::Retry {
+                                refund: true,
+                                hold: None,
+                                ..
+                            }
+                        ),
+                        "{class:?}"
+                    );
                 }
-                ErrorClass::Unknown | ErrorClass::Conflict | ErrorClass::Dependency | ErrorClass::Server => {
-                    assert!(matches!(settlement, Settlement::Retry { refund: false, .. }), "{class:?}");
+                ErrorClass::Unknown
+                | ErrorClass::Conflict
+                | ErrorClass::Dependency
+                | ErrorClass::Server => {
+                    assert!(
+                        matches!(settlement, Settlement::Retry { refund: false, .. }),
+                        "{class:?}"
+                    );
                 }
                 _ => assert!(matches!(settlement, Settlement::Dead { .. }), "{class:?}"),
             }
@@ -122,17 +189,28 @@ mod tests {
 
     #[test]
     fn attempts_run_out_but_never_for_what_was_not_sent() {
-        assert!(matches!(decide(Operation::Update, 3, false, ErrorClass::Server), Settlement::Dead { .. }));
-        assert!(matches!(decide(Operation::Update, 99, false, ErrorClass::Unreachable), Settlement::Retry { .. }));
+        assert!(matches!(
+            decide(Operation::Update, 3, false, ErrorClass::Server),
+            Settlement::Dead { .. }
+        ));
+        assert!(matches!(
+            decide(Operation::Update, 99, false, ErrorClass::Unreachable),
+            Settlement::Retry { .. }
+        ));
     }
 
     #[test]
     fn a_bare_call_of_unknown_outcome_is_never_sent_again() {
         let dead = decide(Operation::Call, 1, false, ErrorClass::Unknown);
-        let Settlement::Dead { hold, failure } = dead else { panic!("sent again") };
+        let Settlement::Dead { hold, failure } = dead else {
+            panic!("sent again")
+        };
         assert_eq!(hold, Some(PATIENCE.unknown_grace));
         assert!(failure.remedy.is_some());
-        assert!(matches!(decide(Operation::Call, 1, true, ErrorClass::Unknown), Settlement::Retry { .. }));
+        assert!(matches!(
+            decide(Operation::Call, 1, true, ErrorClass::Unknown),
+            Settlement::Retry { .. }
+        ));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::odoo::values::cell::{Sheet, matrix};
 pub(super) struct Record<'v> {
     pub external_id: String,
     pub values: &'v Values,
+    /// The field in which a line names its record.
+    pub back: Option<&'v str>,
 }
 
 impl Delivery<'_> {
@@ -38,7 +40,7 @@ impl Delivery<'_> {
         let ready = self.read(rows.into_iter(), Purpose::Create);
         let records: Vec<Record<'_>> = ready
             .iter()
-            .map(|ready| Record { external_id: ready.row.external_id.clone(), values: &ready.values })
+            .map(|ready| Record { external_id: ready.row.external_id.clone(), values: &ready.values, back: None })
             .collect();
         let sheets = sheets(&records);
         let ids = self.load(&batch.model, &sheets);

@@ -46,7 +46,7 @@ impl Delivery<'_> {
             }
         }
         let records: Vec<Record<'_>> =
-            made.iter().map(|(_, name, values)| Record { external_id: name.clone(), values }).collect();
+            made.iter().map(|(_, name, values)| Record { external_id: name.clone(), values, back: Some(back) }).collect();
         let made_results = self.upsert_records(relation, &records);
         let changes: Vec<Change<'_>> = changed.iter().map(|(_, id, values)| Change { id: *id, values }).collect();
         let changed_results = self.change(relation, &changes);

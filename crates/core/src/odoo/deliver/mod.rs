@@ -159,7 +159,7 @@ impl Delivery<'_> {
             }
             other => other?,
         };
-        if purpose == Purpose::Update && !row.has_record_key {
+        if purpose != Purpose::Create && !row.has_record_key && row.odoo_id.is_some() {
             refuse_keyed_lines(&values)?;
         }
         Ok(values)
@@ -221,7 +221,7 @@ fn after(failure: &Failure) -> Option<Failure> {
     }
 }
 
-/// Without a record key the record's external id is the row's own, and no two rows would name the same line.
+/// Without a record key the external id is the row's own: no two rows about the record would name the same line.
 fn refuse_keyed_lines(values: &Values) -> Result<(), Failure> {
     let keyed = |line: &Line| matches!(line.identity, Reference::External(_));
     for (name, value) in values {

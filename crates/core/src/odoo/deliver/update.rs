@@ -23,12 +23,17 @@ pub(super) struct Change<'v> {
 impl Delivery<'_> {
     pub(super) fn update(&mut self) {
         let rows: Vec<&Row> = self.batch.rows.iter().collect();
-        self.update_rows(&rows);
+        self.update_rows(&rows, Purpose::Update);
     }
 
     /// Updates the records of `rows` and settles the rows.
-    pub(super) fn update_rows(&mut self, rows: &[&Row]) {
-        let ready = self.read(rows.iter().copied(), Purpose::Update);
+    pub(super) fn update_rows(&mut self, rows: &[&Row], purpose: Purpose) {
+        let mut ready = self.read(rows.iter().copied(), purpose);
+        if purpose == Purpose::Upsert {
+            for ready in &mut ready {
+                ready.values = self.changeable(&self.batch.model, &ready.values, None);
+            }
+        }
         let mut targets = Vec::new();
         for ready in &ready {
             match self.target(ready.row) {

@@ -12,11 +12,11 @@ impl Delivery<'_> {
     pub(super) fn upsert(&mut self) {
         let batch = self.batch;
         let (known, unknown): (Vec<_>, Vec<_>) = batch.rows.iter().partition(|row| row.odoo_id.is_some());
-        self.update_rows(&known);
-        let ready = self.read(unknown.into_iter(), Purpose::Update);
+        self.update_rows(&known, Purpose::Upsert);
+        let ready = self.read(unknown.into_iter(), Purpose::Upsert);
         let records: Vec<Record<'_>> = ready
             .iter()
-            .map(|ready| Record { external_id: ready.row.external_id.clone(), values: &ready.values })
+            .map(|ready| Record { external_id: ready.row.external_id.clone(), values: &ready.values, back: None })
             .collect();
         let ids = self.upsert_records(&batch.model, &records);
         for (ready, id) in ready.iter().zip(ids) {
@@ -47,9 +47,14 @@ impl Delivery<'_> {
         let new: Vec<usize> = (0..ids.len()).filter(|place| !is_old(&ids[*place])).collect();
         let new_sheets: Vec<_> = new.iter().map(|place| sheets[*place].clone()).collect();
         let new_ids = self.complete(model, &new_sheets, new.iter().map(|place| ids[*place].clone()).collect());
+        let allowed: Vec<Values> = old
+            .iter()
+            .map(|place| self.changeable(model, records[*place].values, records[*place].back))
+            .collect();
         let changes: Vec<Change<'_>> = old
             .iter()
-            .filter_map(|place| ids[*place].as_ref().ok().map(|id| Change { id: *id, values: records[*place].values }))
+            .zip(&allowed)
+            .filter_map(|(place, values)| ids[*place].as_ref().ok().map(|id| Change { id: *id, values }))
             .collect();
         let changed = self.change_with_lines(model, &changes);
         let mut results = ids.clone();
@@ -62,6 +67,16 @@ impl Delivery<'_> {
             }
         }
         results
+    }
+
+    /// `values` without those that Odoo lets be given only when a record is made, and without `back`, the field in which a
+    /// line names its record.
+    pub(super) fn changeable(&mut self, model: &str, values: &Values, back: Option<&str>) -> Values {
+        let fields = self.fields(model).ok();
+        let fixed = |name: &str| {
+            back == Some(name) || fields.as_ref().and_then(|fields| fields.get(name)).is_some_and(|field| field.readonly)
+        };
+        values.iter().filter(|(name, _)| !fixed(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// The highest id of `model` that we may see; without the right to search, every record counts as old.

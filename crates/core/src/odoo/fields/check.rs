@@ -8,6 +8,8 @@ use crate::failure::{ErrorClass, Failure};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     Create,
+    /// Make it or change it. What may only be given when the record is made is left alone when it is changed.
+    Upsert,
     Update,
 }
 
@@ -29,7 +31,13 @@ pub fn check<'f>(fields: &'f ModelFields, model: &str, name: &str, purpose: Purp
     if KEPT_BY_ODOO.contains(&name) {
         return refuse(format!("{model}.{name} is kept by Odoo itself"), format!("Leave {name:?} out of the payload."));
     }
-    if field.readonly && is_derived(field, purpose) {
+    if field.readonly && purpose == Purpose::Update && !is_derived(field) {
+        return refuse(
+            format!("{model}.{name} is read-only once the record exists"),
+            format!("Leave {name:?} out of the payload; where a method of {model} sets it, send a call of that method."),
+        );
+    }
+    if field.readonly && is_derived(field) {
         let close: Vec<String> = closest(fields, name).into_iter().filter(|other| other != name).collect();
         let also = if close.is_empty() { String::new() } else { format!(" Writable and alike: {}.", close.join(", ")) };
         return refuse(
@@ -43,10 +51,11 @@ pub fn check<'f>(fields: &'f ModelFields, model: &str, name: &str, purpose: Purp
 /// Whether a read-only field is Odoo's own business.
 ///
 /// Odoo marks three kinds of fields read-only: computed ones (`amount_total`), ones that only its interface protects
-/// because methods set them (`state` of an invoice or an order), and ones that a group may not write. The second kind
-/// may be given when a record is made, as an import may, but an update of it would skip the method that belongs to it.
-fn is_derived(field: &Field, purpose: Purpose) -> bool {
-    field.computed || field.related || !field.store || purpose == Purpose::Update
+/// because methods set them or because they never change (`state` of an order, `move_type` of an invoice), and ones that a
+/// group may not write. The second kind may be given when a record is made, as an import may, but an update of it would
+/// skip the method that belongs to it.
+fn is_derived(field: &Field) -> bool {
+    field.computed || field.related || !field.store
 }
 
 /// Up to three field names that a person may have meant, the closest first.
@@ -122,6 +131,7 @@ mod tests {
         for name in ["partner_id", "date_order", "fiscal_position_id", "state"] {
             assert!(check(&order(), "sale.order", name, Purpose::Create).is_ok(), "{name}");
         }
+        assert!(check(&order(), "sale.order", "state", Purpose::Upsert).is_ok());
         assert!(check(&order(), "sale.order", "state", Purpose::Update).is_err());
     }
 

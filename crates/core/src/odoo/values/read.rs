@@ -1,5 +1,7 @@
 //! A payload, field by field.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::relation::{self, Naming};
@@ -24,7 +26,7 @@ pub struct Reader<'a> {
 /// Reads the payload of one row.
 ///
 /// `parent` is the record's own external id, from which those of its lines are made. On [`Purpose::Create`] a line
-/// without a key is named by its position: the same payload sent again names the same lines. On an update positions say
+/// without a key is named by its position: the same payload sent again names the same lines. Otherwise positions say
 /// nothing about lines that exist, so a key is needed. A refusal names the field, is [`ErrorClass::Invalid`], and means
 /// that nothing was sent; a failure of `source` comes back as it is.
 pub fn read_payload(
@@ -89,6 +91,7 @@ fn lines(
     check_model(reader.endpoint, relation)?;
     let fields = reader.source.fields(relation)?;
     let mut found: Vec<Line> = Vec::with_capacity(items.len());
+    let mut seen: BTreeSet<Reference> = BTreeSet::new();
     for (position, item) in items.iter().enumerate() {
         let (object, id) = line_object(item).ok_or_else(expects)?;
         let place = format!("{name}[{position}]");
@@ -105,12 +108,14 @@ fn lines(
             }
             _ => return Err(invalid(format!("{model}.{place}: \"key\" must be text that is not empty"), REMEDY)),
         };
-        if found.iter().any(|line| line.identity == identity) {
+        if !seen.insert(identity.clone()) {
             return Err(invalid(format!("{model}.{place} has the same key as a line before it"), REMEDY));
         }
         if purpose == Purpose::Create && matches!(identity, Reference::Id(_)) {
             return Err(invalid(format!("{model}.{place} names a line of Odoo below a record that is yet to be made"), REMEDY));
         }
+        // A line of an update may be a new one.
+        let purpose = if purpose == Purpose::Update { Purpose::Upsert } else { purpose };
         let values = line_values(reader, relation, &fields, &object, purpose, field.relation_field.as_deref())?;
         if values.is_empty() {
             return Err(invalid(format!("{model}.{place} has no values"), "Leave lines out that do not change."));

@@ -1,5 +1,7 @@
 //! Values that point to other records, in every form a payload may use.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::Reference;
@@ -40,9 +42,10 @@ pub(super) fn many(naming: Naming<'_>, model: &str, value: &Value) -> Result<Vec
         _ => return Err(expected()),
     };
     let mut found: Vec<Reference> = Vec::with_capacity(items.len());
+    let mut seen: BTreeSet<Reference> = BTreeSet::new();
     for item in items {
         let reference = reference(naming, model, item).map_err(|_| expected())?;
-        if !found.contains(&reference) {
+        if seen.insert(reference.clone()) {
             found.push(reference);
         }
     }
