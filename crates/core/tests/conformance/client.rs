@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 fn client(target: &Target, protocol: &str, database: &str, key: &str) -> Client {
     let options = json!({"database": database, "login": target.login, "protocol": protocol});
     let endpoint = Endpoint::parse(&target.url, &options).expect("a good address");
-    Client::new(endpoint, Secret::new(key.to_owned()), ClientSettings::default()).expect("a client")
+    Client::new(endpoint, Secret::new(key), ClientSettings::default()).expect("a client")
 }
 
 fn arguments(json: Value) -> Map<String, Value> {

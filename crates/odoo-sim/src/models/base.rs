@@ -77,6 +77,7 @@ pub(super) fn models() -> Vec<Model> {
             ],
         )
         .order("sequence, name"),
+        Model::new("res.groups", "Access Groups", vec![char("name", "Name").required().translated()]).order("name"),
         Model::new(
             "res.users",
             "User",
@@ -86,6 +87,8 @@ pub(super) fn models() -> Vec<Model> {
                 many2one("partner_id", "Related Partner", "res.partner").required().on_delete(OnDelete::Restrict),
                 many2one("company_id", "Company", "res.company").required().default(first_company),
                 many2many("company_ids", "Companies", "res.company"),
+                char("password", "Password"),
+                many2many("group_ids", "Groups", "res.groups"),
                 char("name", "Name").through("partner_id"),
                 char("email", "Email").through("partner_id"),
                 char("phone", "Phone").through("partner_id"),

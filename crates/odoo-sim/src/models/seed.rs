@@ -17,6 +17,16 @@ pub(crate) fn seed(env: &mut Env, config: &Config) -> Outcome<()> {
         let name = if code == "en_US" { "English (US)" } else { code };
         add(env, "res.lang", json!({"name": name, "code": code, "active": true}), &[&format!("lang_{code}")])?;
     }
+    for (external, name) in [
+        ("base.group_user", "Role / User"),
+        ("base.group_system", "Role / Administrator"),
+        ("base.group_partner_manager", "Contact / Creation"),
+        ("sales_team.group_sale_salesman_all_leads", "Sales / User: All Documents"),
+        ("product.group_product_manager", "Products / Creation"),
+    ] {
+        let id = create(env, "res.groups", json!({"name": name}))?;
+        env.set_external_id(external, registry().model("res.groups"), id, true, false)?;
+    }
     countries(env)?;
     people(env, config)?;
     for (name, external) in [("Goods", "product_category_goods"), ("Services", "product_category_services")] {

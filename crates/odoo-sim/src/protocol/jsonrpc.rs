@@ -2,16 +2,15 @@
 
 use super::call::{Call, run};
 use super::json2::ids;
+use super::login;
 use super::work::method_of;
-use crate::config::Account;
 use crate::exception::{Class, Exception, Outcome};
 use crate::orm::model::registry;
 use crate::orm::python;
 use crate::server::{Answer, Delivery, Request};
-use crate::sim::{Shared, locked};
+use crate::sim::Shared;
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 pub(crate) fn answer(shared: &Arc<Shared>, request: &Request, generation: u64) -> Delivery {
     if !matches!(request.media_type().as_str(), "application/json" | "application/json-rpc") {
@@ -70,7 +69,7 @@ fn prepare(shared: &Shared, args: Vec<Json>, keywords: bool, bytes: usize) -> Ou
             python::type_name(other)
         )),
     })?;
-    let account = authenticate(shared, uid, password.as_str().unwrap_or_default())?;
+    let account = login::by_uid(shared, uid, password.as_str().unwrap_or_default())?;
     let (mut positional, mut named) = if keywords {
         let positional = match rest.first() {
             Some(Json::Array(list)) => list.clone(),
@@ -113,23 +112,6 @@ pub(super) fn check_database(shared: &Shared, database: &Json) -> Outcome<()> {
              not exist\n"
         ),
     ))
-}
-
-fn authenticate(shared: &Shared, uid: i64, secret: &str) -> Outcome<Account> {
-    let accounts = locked(&shared.accounts);
-    let Some(account) = accounts.iter().find(|account| account.uid == uid) else {
-        return Err(Exception::missing("res.users", &[uid], uid));
-    };
-    if knows(account, secret) {
-        return Ok(account.clone());
-    }
-    Err(Exception::new(Class::AccessDenied, "Access Denied"))
-}
-
-/// Password or key.
-pub(super) fn knows(account: &Account, secret: &str) -> bool {
-    let now = SystemTime::now();
-    account.password == secret || account.keys.iter().any(|known| known.key == secret && known.is_valid(now))
 }
 
 fn worded(call: &Call, outcome: Outcome<Option<Json>>, id: &Json) -> Answer {

@@ -3,5 +3,6 @@
 pub(crate) mod call;
 pub(crate) mod json2;
 pub(crate) mod jsonrpc;
+mod login;
 pub(crate) mod probe;
 mod work;

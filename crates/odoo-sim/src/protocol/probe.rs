@@ -1,6 +1,7 @@
 //! Endpoints that need no model: version, health, and JSON-RPC's `common` service.
 
-use super::jsonrpc::{check_database, envelope_of, knows};
+use super::jsonrpc::{check_database, envelope_of};
+use super::login;
 use crate::exception::{Class, Exception, Outcome};
 use crate::fault::Effect;
 use crate::journal::Logged;
@@ -50,9 +51,7 @@ fn answer(shared: &Shared, method: &str, args: &[Json]) -> Outcome<Json> {
             };
             check_database(shared, database)?;
             let (login, secret) = (login.as_str().unwrap_or_default(), secret.as_str().unwrap_or_default());
-            let accounts = locked(&shared.accounts);
-            let found = accounts.iter().find(|account| account.login == login && knows(account, secret));
-            Ok(found.map_or(json!(false), |account| json!(account.uid)))
+            Ok(login::authenticate(shared, login, secret).map_or(json!(false), Json::from))
         }
         other => Err(Exception::new(
             Class::Builtin("Exception"),
