@@ -17,6 +17,7 @@ mod bench;
 mod client;
 mod odoo;
 mod processes;
+mod seen;
 mod slot;
 mod wait;
 
@@ -24,13 +25,14 @@ pub use bench::{Bench, Builder, DATABASE, KEY_VARIABLE};
 pub use client::{OutboxRow, Sql};
 pub use odoo::{Endpoint, real_odoo};
 pub use processes::{Worker, kill9, tables_locked};
+pub use seen::Seen;
 pub use slot::Slot;
 pub use wait::{PATIENCE, eventually, eventually_some, measure};
 
 /// What most tests need.
 pub mod prelude {
     pub use crate::{
-        Bench, Endpoint, OutboxRow, PATIENCE, Sql, Worker, eventually, eventually_some, kill9, measure,
+        Bench, Endpoint, OutboxRow, PATIENCE, Seen, Sql, Worker, eventually, eventually_some, kill9, measure,
     };
     pub use odoo_sim::{Effect, Fault, Sim};
     pub use postgres::Client;

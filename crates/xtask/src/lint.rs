@@ -13,6 +13,9 @@ use crate::pg::PgVersion;
 use crate::place;
 use crate::progress::{RED, Step, say};
 
+/// Procedures that commit, which Postgres forbids to those with a `SET` clause. Their bodies must name every schema.
+const COMMITTING_PROCEDURES: &[&str] = &["etl.drain(max_rows integer,max_time interval)"];
+
 /// Runs every check to the end; an error if any found something.
 pub fn run(versions: &[PgVersion]) -> Result<()> {
     deps::ensure(versions)?;
@@ -116,6 +119,9 @@ fn pgspot(version: PgVersion) -> Result<()> {
     scripts.extend(upgrade_scripts(&place::workspace().join("sql"))?);
     for script in &scripts {
         let mut pgspot = Command::new(&program);
+        for procedure in COMMITTING_PROCEDURES {
+            pgspot.args(["--proc-without-search-path", procedure]);
+        }
         pgspot.arg(script);
         command::logged(&step, &mut pgspot, "pgspot")
             .with_context(|| format!("in {}", script.display()))?;

@@ -51,7 +51,6 @@ fn refusals_have_their_class() {
             ("res.partner", "create", json!({"vals_list": [{"email": "no name"}]}), ErrorClass::Invalid),
             ("res.partner", "create", json!({"vals_list": [{"name": "x", "nonsense": 1}]}), ErrorClass::Invalid),
             ("no.such.model", "search", json!({"domain": []}), ErrorClass::UnknownModel),
-            ("res.partner", "_write", json!({}), ErrorClass::Forbidden),
         ] {
             let failure = client.call(model, method, None, arguments(call), &Map::new()).expect_err(&place);
             assert_eq!(failure.class, class, "{place}: {model}.{method}: {failure:?}");

@@ -21,12 +21,15 @@ pub(super) fn by_uid(shared: &Shared, uid: i64, secret: &str) -> Outcome<Account
     let configured = locked(&shared.accounts).iter().find(|account| account.uid == uid).cloned();
     let account = match configured {
         Some(account) => account,
-        None => created(&locked(&shared.store), uid).ok_or_else(|| {
-            let known = shared.config.accounts.iter().any(|account| account.uid == uid);
-            let exists = locked(&shared.store).get(registry().model("res.users").index, uid).is_some();
-            // An archived user is refused; one that is gone is a record that is missing.
-            if exists && !known { denied() } else { Exception::missing("res.users", &[uid], uid) }
-        })?,
+        None => {
+            let store = locked(&shared.store);
+            let removed = shared.config.accounts.iter().any(|account| account.uid == uid);
+            if removed || store.get(registry().model("res.users").index, uid).is_none() {
+                return Err(Exception::missing("res.users", &[uid], uid));
+            }
+            // An archived user is refused.
+            created(&store, uid).ok_or_else(denied)?
+        }
     };
     if knows(&account, secret) { Ok(account) } else { Err(denied()) }
 }

@@ -1,0 +1,150 @@
+//! The claim: which rows go now, and which must wait for another one of their record.
+
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::tests::ground::{Hand, ids, insert, insert_row, one, queued, run, set_up};
+
+    #[pg_test]
+    fn a_claim_takes_due_rows_and_counts_the_attempt() {
+        set_up();
+        let rows = [insert(Some("ada")), insert(Some("bob")), insert(None)];
+        insert_row("next_run_at => now() + interval '1 hour'");
+        let mut hand = Hand::default();
+        let claimed = hand.claim(10);
+        assert_eq!(ids(&claimed), rows);
+        assert!(claimed.rows.iter().all(|row| row.attempts == 1));
+        let marked: i64 = one(&format!(
+            "SELECT count(*) FROM ops.odoo_outbox WHERE status = 'processing' AND attempts = 1 AND claim = {} AND locked_at IS NOT NULL AND locked_by IS NOT NULL",
+            claimed.claim
+        ));
+        assert_eq!(marked, 3);
+        assert_eq!(one::<Vec<i64>>(&format!("SELECT ids FROM etl.claims WHERE claim = {}", claimed.claim)), rows);
+        assert_eq!(queued().len(), 1, "the scheduled one");
+        assert!(hand.claimed_ids(10).is_empty(), "nothing is claimed twice");
+    }
+
+    #[pg_test]
+    fn rows_of_a_record_go_in_order_and_others_do_not_wait() {
+        set_up();
+        let (first, second, other) = (insert(Some("ada")), insert(Some("ada")), insert(Some("bob")));
+        let mut hand = Hand::default();
+        assert_eq!(hand.claimed_ids(1), [first]);
+        assert_eq!(hand.claimed_ids(10), [other], "{second} must wait for {first}, {other} must not");
+    }
+
+    #[pg_test]
+    fn a_claim_may_take_a_whole_record_in_order() {
+        set_up();
+        let rows = [insert(Some("ada")), insert(Some("ada")), insert(Some("ada"))];
+        assert_eq!(Hand::default().claimed_ids(10), rows);
+    }
+
+    #[pg_test]
+    fn priority_goes_first_but_not_before_an_older_row_of_its_record() {
+        set_up();
+        let (older, urgent) = (insert(Some("ada")), insert_row("record_key => 'ada'; priority => 10"));
+        let (plain, first) = (insert(None), insert_row("priority => 5"));
+        let mut hand = Hand::default();
+        assert!(hand.claimed_ids(1).is_empty(), "{urgent} ranks first and must wait for {older}");
+        assert_eq!(hand.claimed_ids(2), [first], "{plain} ranks behind");
+        assert_eq!(hand.claimed_ids(10), [older, urgent, plain]);
+    }
+
+    #[pg_test]
+    fn a_row_that_waits_for_its_retry_holds_back_its_record() {
+        set_up();
+        let waiting = insert_row("record_key => 'ada'; next_run_at => now() + interval '1 hour'");
+        let (younger, other) = (insert(Some("ada")), insert(Some("bob")));
+        let mut hand = Hand::default();
+        assert_eq!(hand.claimed_ids(10), [other], "{younger} is younger than {waiting}");
+        run(&format!("UPDATE ops.odoo_outbox SET next_run_at = now() WHERE id = {waiting}"));
+        assert_eq!(hand.claimed_ids(10), [waiting, younger]);
+    }
+
+    #[pg_test]
+    fn a_dead_letter_does_not_hold_back_its_record() {
+        set_up();
+        insert_row("record_key => 'ada'; status => 'failed'");
+        let younger = insert(Some("ada"));
+        assert_eq!(Hand::default().claimed_ids(10), [younger]);
+    }
+
+    #[pg_test]
+    fn a_held_record_lets_its_own_row_through_and_no_later_one() {
+        set_up();
+        let (unknown, later) = (insert(Some("ada")), insert(Some("ada")));
+        run(&format!(
+            "INSERT INTO etl.holds SELECT 'odoo', key_hash, id, now() + interval '1 hour' FROM etl.queue WHERE id = {unknown}"
+        ));
+        let mut hand = Hand::default();
+        let claimed = hand.claim(10);
+        assert_eq!(ids(&claimed), [unknown], "the row itself may be sent again, {later} may not");
+        hand.settle(claimed.claim, vec![crate::tests::ground::delivered(&claimed, unknown)]);
+        assert!(hand.claimed_ids(10).is_empty());
+        run("UPDATE etl.holds SET until = now() - interval '1 s'");
+        assert_eq!(hand.claimed_ids(10), [later]);
+    }
+
+    #[pg_test]
+    fn rows_without_a_record_never_wait_for_each_other() {
+        set_up();
+        let rows = [insert(None), insert(None)];
+        let mut hand = Hand::default();
+        assert_eq!(hand.claimed_ids(1), [rows[0]]);
+        assert_eq!(hand.claimed_ids(1), [rows[1]]);
+    }
+
+    #[pg_test]
+    fn connections_do_not_meet() {
+        set_up();
+        let (ours, theirs) = (insert(Some("ada")), insert_row("record_key => 'ada'; connection => 'other'"));
+        assert_eq!(Hand::default().claimed_ids(10), [ours]);
+        assert_eq!(queued(), [theirs]);
+    }
+
+    #[pg_test]
+    fn rows_that_were_in_a_dead_workers_hands_go_lot_by_lot() {
+        set_up();
+        let rows = [insert(None), insert(None), insert(None), insert(None), insert(None)];
+        run(&format!("UPDATE etl.queue SET lot = CASE WHEN id <= {} THEN 1 ELSE 2 END, fresh = false WHERE id <= {}", rows[1], rows[3]));
+        let mut hand = Hand::default();
+        // The oldest lot alone; a row that was in nobody's hands is not mixed with it.
+        assert_eq!(hand.claimed_ids(100), rows[..2]);
+        assert_eq!(hand.claimed_ids(100), rows[2..4]);
+        assert_eq!(hand.claimed_ids(100), rows[4..]);
+    }
+
+    #[pg_test]
+    fn a_claim_stops_at_its_bytes() {
+        set_up();
+        let large = "payload => jsonb_build_object('name', repeat('x', 5000))";
+        let rows = [insert_row(large), insert_row(large), insert_row(large)];
+        let mut hand = Hand::default();
+        let lap = crate::outbox::store::LAP_START;
+        assert_eq!(ids(&hand.claim_from(lap, 100, 1)), rows[..1], "one row always goes");
+        assert_eq!(ids(&hand.claim_from(lap, 100, 5_001)), rows[1..], "the row that crosses the line is the last one");
+    }
+
+    #[pg_test]
+    fn a_lap_goes_on_where_the_last_claim_ended() {
+        set_up();
+        let rows: Vec<i64> = (0..5).map(|_| insert(None)).collect();
+        let mut hand = Hand::default();
+        let first = hand.claim(2);
+        assert_eq!((ids(&first), first.cursor), (rows[..2].to_vec(), Some((0, rows[1]))));
+        let second = hand.claim_from((0, rows[1]), 2, i64::MAX);
+        assert_eq!((ids(&second), second.cursor), (rows[2..4].to_vec(), Some((0, rows[3]))));
+        let last = hand.claim_from((0, rows[3]), 2, i64::MAX);
+        assert_eq!((ids(&last), last.cursor), (rows[4..].to_vec(), None), "the lap is over");
+    }
+
+    #[pg_test]
+    fn an_earlier_delivery_names_the_record() {
+        set_up();
+        run("INSERT INTO etl.links VALUES ('odoo', 'res.partner', md5('ada')::uuid, 'ada', 77)");
+        insert(Some("ada"));
+        assert_eq!(Hand::default().claim(1).rows[0].odoo_id, Some(77));
+    }
+}

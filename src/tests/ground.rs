@@ -1,0 +1,125 @@
+//! What the tests stand on: a database that is set up, and a worker whose every step they take themselves.
+
+use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
+use pgrx::prelude::*;
+
+use crate::outbox::store::{self, ClaimedRows, LAP_START, Remaining, Settled, Statements, Tally, Wanted};
+
+/// Sets up and makes the connection `odoo`. The resident worker sees nothing of it: it is never committed.
+pub fn set_up() {
+    run("SELECT etl.setup()");
+    run("SELECT etl.set_connection('odoo', 'odoo', 'http://127.0.0.1:9', '{}', 'env:ETL_NOBODY')");
+}
+
+pub fn run(sql: &str) {
+    Spi::run(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// The first column of the first row.
+pub fn one<T: FromDatum + IntoDatum>(sql: &str) -> T {
+    maybe(sql).unwrap_or_else(|| panic!("{sql}: nothing, or NULL"))
+}
+
+pub fn maybe<T: FromDatum + IntoDatum>(sql: &str) -> Option<T> {
+    Spi::get_one(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// What a refused statement says.
+pub struct Refused {
+    pub sqlstate: String,
+    pub message: String,
+    pub hint: String,
+}
+
+/// Runs what must be refused; the transaction goes on afterwards.
+pub fn refused(sql: &str) -> Refused {
+    run("CREATE OR REPLACE FUNCTION pg_temp.refused(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
+         DECLARE message text; hint text;
+         BEGIN
+           EXECUTE statement;
+           RETURN NULL;
+         EXCEPTION WHEN OTHERS THEN
+           GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+           RETURN ARRAY[SQLSTATE, message, hint];
+         END $$");
+    let args: [DatumWithOid<'_>; 1] = [sql.to_owned().into()];
+    let said = Spi::get_one_with_args::<Vec<String>>("SELECT pg_temp.refused($1)", &args)
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+        .unwrap_or_else(|| panic!("not refused: {sql}"));
+    let [sqlstate, message, hint] = <[String; 3]>::try_from(said).expect("three texts");
+    Refused { sqlstate, message, hint }
+}
+
+/// A row with a record key, as a plain INSERT makes it; gives its id.
+pub fn insert(record_key: Option<&str>) -> i64 {
+    let key = record_key.map_or("NULL".to_owned(), |key| format!("'{key}'"));
+    insert_row(&format!("record_key => {key}"))
+}
+
+/// A row with what differs from an upsert of a partner: `column => value`, separated by `; `.
+pub fn insert_row(differences: &str) -> i64 {
+    let mut columns = vec![
+        ("model", "'res.partner'"),
+        ("operation", "'upsert'"),
+        ("payload", "'{\"name\": \"Ada\"}'"),
+        ("idempotency_key", "gen_random_uuid()::text"),
+    ];
+    for difference in differences.split("; ") {
+        let (name, value) = difference.split_once(" => ").expect("column => value");
+        columns.retain(|(known, _)| *known != name);
+        columns.push((name, value));
+    }
+    let (names, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    one(&format!("INSERT INTO ops.odoo_outbox ({}) VALUES ({}) RETURNING id", names.join(", "), values.join(", ")))
+}
+
+/// The ids that wait, as the queue says.
+pub fn queued() -> Vec<i64> {
+    one("SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM etl.queue")
+}
+
+pub fn status(id: i64) -> String {
+    one(&format!("SELECT status FROM ops.odoo_outbox WHERE id = {id}"))
+}
+
+/// A worker that claims and settles when it is told to.
+#[derive(Default)]
+pub struct Hand {
+    statements: Statements,
+}
+
+/// The number of a worker that is no session: dead, as far as anyone can tell.
+pub const NOBODY: i64 = 4_000_000_000_000;
+
+impl Hand {
+    pub fn claim(&mut self, rows: usize) -> ClaimedRows {
+        self.claim_from(LAP_START, rows, i64::MAX)
+    }
+
+    pub fn claim_from(&mut self, cursor: store::Cursor, rows: usize, bytes: i64) -> ClaimedRows {
+        let wanted = Wanted { connection: "odoo", cursor, rows, bytes, owner: NOBODY, run: None };
+        store::claim(&mut self.statements, &wanted).expect("nobody else claims")
+    }
+
+    pub fn claimed_ids(&mut self, rows: usize) -> Vec<i64> {
+        ids(&self.claim(rows))
+    }
+
+    pub fn settle(&mut self, claim: i64, settled: Vec<Settled>) -> Tally {
+        self.settle_part(claim, settled, Remaining::default())
+    }
+
+    pub fn settle_part(&mut self, claim: i64, settled: Vec<Settled>, remaining: Remaining) -> Tally {
+        store::settle(&mut self.statements, claim, settled, remaining)
+    }
+}
+
+pub fn ids(claimed: &ClaimedRows) -> Vec<i64> {
+    claimed.rows.iter().map(|row| row.id).collect()
+}
+
+/// The settlement of the claimed row `id`, delivered; what differs is for the caller to change.
+pub fn delivered(claimed: &ClaimedRows, id: i64) -> Settled {
+    let row = claimed.rows.iter().find(|row| row.id == id).expect("a claimed row");
+    Settled { id, key: row.key, status: "done", odoo_id: Some(7), class: None, error: None, wait: 0.0, refund: false, hold: None }
+}

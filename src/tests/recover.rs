@@ -1,0 +1,93 @@
+//! What a dead worker held comes back, in halves; what cannot be repeated does not.
+
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::outbox::store::recover;
+    use crate::tests::ground::{Hand, NOBODY, insert, insert_row, one, queued, run, set_up, status};
+
+    /// A number that no session has, and not [`NOBODY`].
+    const SELF: i64 = NOBODY + 1;
+
+    #[pg_test]
+    fn the_living_keep_what_they_hold() {
+        set_up();
+        let id = insert(Some("ada"));
+        Hand::default().claim(10);
+        // Asked by the owner of the claim itself.
+        assert_eq!(recover(NOBODY).retried, 0);
+        assert_eq!((status(id).as_str(), queued().len()), ("processing", 0));
+    }
+
+    #[pg_test]
+    fn the_dead_give_back_in_halves_and_a_crash_is_counted() {
+        set_up();
+        let rows: Vec<i64> = (0..5).map(|_| insert(None)).collect();
+        let mut hand = Hand::default();
+        hand.claim(10);
+        assert_eq!(recover(SELF).retried, 5);
+        assert_eq!(queued(), rows);
+        assert_eq!(one::<i64>("SELECT count(*) FROM etl.claims"), 0);
+        let lots: Vec<i64> = one("SELECT array_agg(n ORDER BY lot) FROM (SELECT lot, count(*) AS n FROM etl.queue GROUP BY lot) x");
+        assert_eq!(lots, [2, 3]);
+        assert_eq!(one::<i64>("SELECT count(*) FROM ops.odoo_outbox WHERE crashes = 1 AND attempts = 1 AND status = 'queued'"), 5);
+        assert_eq!(hand.claimed_ids(100), rows[..2], "the halves go one after the other");
+    }
+
+    #[pg_test]
+    fn the_row_that_kills_is_found_and_given_up() {
+        set_up();
+        let killer = insert(Some("killer"));
+        let innocent: Vec<i64> = (0..3).map(|_| insert(None)).collect();
+        let mut hand = Hand::default();
+        let mut claims = 0;
+        // A worker dies whenever it holds the killer; else it delivers.
+        while !queued().is_empty() {
+            claims += 1;
+            assert!(claims < 50, "it never ends");
+            let claimed = hand.claim(100);
+            if claimed.rows.iter().any(|row| row.id == killer) {
+                recover(SELF);
+            } else {
+                let settled = claimed.rows.iter().map(|row| crate::tests::ground::delivered(&claimed, row.id)).collect();
+                hand.settle(claimed.claim, settled);
+            }
+        }
+        assert_eq!(one::<String>(&format!("SELECT error_class FROM ops.odoo_outbox WHERE id = {killer}")), "crashed");
+        assert_eq!(status(killer), "failed");
+        assert!(innocent.iter().all(|id| status(*id) == "done"));
+    }
+
+    #[pg_test]
+    fn a_bare_call_is_not_repeated() {
+        set_up();
+        let bare = insert_row("operation => 'call'; payload => '{\"method\": \"x\", \"ids\": [1]}'");
+        let checkable = insert_row("operation => 'call'; payload => '{\"method\": \"x\", \"ids\": [2], \"unless\": []}'");
+        Hand::default().claim(10);
+        let tally = recover(SELF);
+        assert_eq!((tally.retried, tally.failed), (1, 1));
+        assert_eq!((status(bare).as_str(), status(checkable).as_str()), ("failed", "queued"));
+        assert!(one::<String>(&format!("SELECT last_error FROM ops.odoo_outbox WHERE id = {bare}")).contains("etl.replay"));
+    }
+
+    #[pg_test]
+    fn the_records_of_a_dead_workers_updates_are_held() {
+        set_up();
+        let (sent, later) = (insert(Some("ada")), insert(Some("ada")));
+        let mut hand = Hand::default();
+        hand.claim(1);
+        recover(SELF);
+        assert_eq!(hand.claimed_ids(10), [sent], "{later} could be overwritten by the request that Odoo may still run");
+    }
+
+    #[pg_test]
+    fn a_row_taken_back_by_hand_is_not_the_dead_workers() {
+        set_up();
+        let id = insert(Some("ada"));
+        Hand::default().claim(1);
+        run(&format!("UPDATE ops.odoo_outbox SET status = 'cancelled' WHERE id = {id}"));
+        assert_eq!(recover(SELF).retried, 0);
+        assert_eq!((status(id).as_str(), one::<i64>("SELECT count(*) FROM etl.claims")), ("cancelled", 0));
+    }
+}
