@@ -68,6 +68,7 @@ CREATE FUNCTION etl.pause(connection text DEFAULT 'odoo', reason text DEFAULT NU
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM etl._must_be_set_up();
   PERFORM etl._connection_must_exist($1);
   INSERT INTO etl.connection_state AS s (connection, paused_at, paused_reason)
     VALUES ($1, now(), coalesce($2, 'paused by ' || session_user))
@@ -86,6 +87,7 @@ AS $$
 DECLARE
   was jsonb;
 BEGIN
+  PERFORM etl._must_be_set_up();
   PERFORM etl._connection_must_exist($1);
   SELECT jsonb_build_object('paused_at', s.paused_at, 'reason', s.paused_reason) INTO was
     FROM etl.connection_state s WHERE s.connection = $1;

@@ -19,7 +19,9 @@ COMMENT ON FUNCTION etl._must_be_set_up() IS 'Raises 55000 with a HINT until etl
 CREATE FUNCTION etl._is_set_up() RETURNS bool
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass('ops.odoo_outbox') AND t.tgname = 'etl_outbox_updated')
+  -- By catalog: before setup this role has no right on schema ops, and a look-up by name would need one.
+  SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = 'ops' AND c.relname = 'odoo_outbox' AND t.tgname = 'etl_outbox_updated')
      AND EXISTS (SELECT FROM etl.instance)
 $$;
 COMMENT ON FUNCTION etl._is_set_up() IS 'Whether etl.setup() has run in this database.';
@@ -138,7 +140,9 @@ BEGIN
         MESSAGE = format('ops.%s has rows with the same %s', tab, col), DETAIL = SQLERRM,
         HINT = format('Find them: SELECT %1$I, count(*) FROM ops.%2$I GROUP BY 1 HAVING count(*) > 1; make them unique and run etl.setup() again.', col, tab);
     END;
-    report := jsonb_set(report, '{migrated}', report -> 'migrated' || to_jsonb(format('ops.%s.%s unique', tab, col)));
+    IF NOT report -> 'created' @> to_jsonb('ops.' || tab) THEN
+      report := jsonb_set(report, '{migrated}', report -> 'migrated' || to_jsonb(format('ops.%s.%s unique', tab, col)));
+    END IF;
   END IF;
 END
 $$;
@@ -171,7 +175,14 @@ BEGIN
   IF NOT complete THEN
     EXECUTE format('ALTER TABLE ops.%I ADD CONSTRAINT %I CHECK (%I IN (%s)) NOT VALID', tab, ours, col,
       (SELECT string_agg(quote_literal(v), ', ') FROM unnest(allowed) v));
-    EXECUTE format('ALTER TABLE ops.%I VALIDATE CONSTRAINT %I', tab, ours);
+    BEGIN
+      EXECUTE format('ALTER TABLE ops.%I VALIDATE CONSTRAINT %I', tab, ours);
+    EXCEPTION WHEN check_violation THEN
+      RAISE EXCEPTION USING ERRCODE = 'check_violation',
+        MESSAGE = format('ops.%s has rows whose %s is none of %s', tab, col, array_to_string(allowed, ', ')),
+        HINT = format('Find them: SELECT %1$I, count(*) FROM ops.%2$I WHERE %1$I NOT IN (%3$s) GROUP BY 1; correct them and run etl.setup() again.',
+          col, tab, (SELECT string_agg(quote_literal(v), ', ') FROM unnest(allowed) v));
+    END;
   END IF;
 END
 $$;
