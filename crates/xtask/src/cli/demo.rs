@@ -1,5 +1,7 @@
 //! `cargo xtask demo`.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use xtask::demo::{self, Endpoint};
@@ -19,6 +21,9 @@ pub struct Demo {
     /// Stop what an earlier demo left running
     #[arg(long)]
     stop: bool,
+    /// Draw what the demo prints as an SVG
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -33,6 +38,10 @@ impl Demo {
             demo::stop()?;
             say("Stopped.");
             return Ok(());
+        }
+        if let Some(file) = self.picture {
+            let pg = self.pg.unwrap_or_else(PgVersion::preferred).major();
+            return demo::picture::draw(&file, &["--pg".to_owned(), pg.to_owned()]);
         }
         let endpoint = match self.odoo {
             Which::Sim => Endpoint::Sim,

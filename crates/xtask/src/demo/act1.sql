@@ -23,6 +23,9 @@ SELECT etl.enqueue('res.partner', 'create', '{"name": "Only Once", "email": "onc
 SELECT etl.enqueue('res.partner', 'create', '{"name": "Only Once", "email": "once@demo.example"}',
   record_key => 'partner:once', idempotency_key => 'demo-once');
 
+SELECT etl.enqueue('product.product', 'create', '{"name": "Coffee, 1 kg", "list_price": 18.5}', record_key => 'product:coffee');
+SELECT etl.enqueue('product.product', 'create', '{"name": "Cups, 12", "list_price": 30}', record_key => 'product:cups');
+
 -- To be deleted in the next act.
 SELECT etl.enqueue('res.partner', 'create', '{"name": "Short Lived", "email": "short@demo.example"}',
   record_key => 'partner:short', idempotency_key => 'demo-short');

@@ -1,12 +1,15 @@
 BEGIN;
 
--- An order for the customer that the first act made.
-SELECT etl.enqueue('sale.order', 'create',
-  jsonb_build_object('partner_id', o.odoo_id, 'client_order_ref', 'DEMO-1'),
-  record_key => 'order:1', idempotency_key => 'demo-order')
-FROM ops.odoo_outbox o WHERE o.idempotency_key = 'demo-lagoon';
+-- An order with two lines for the customer that the first act made. Nobody had to look up an id: {"key": …} names a record by
+-- the key it was enqueued with.
+SELECT etl.enqueue('sale.order', 'create', '{
+    "partner_id": {"key": "partner:lagoon"},
+    "client_order_ref": "DEMO-1",
+    "order_line": [
+      {"product_id": {"key": "product:coffee"}, "product_uom_qty": 4, "price_unit": 18.5},
+      {"product_id": {"key": "product:cups"}, "product_uom_qty": 1, "price_unit": 30}
+    ]}', record_key => 'order:1');
 
-SELECT etl.enqueue('res.partner', 'delete', jsonb_build_object('odoo_id', o.odoo_id), record_key => 'partner:short')
-FROM ops.odoo_outbox o WHERE o.idempotency_key = 'demo-short';
+SELECT etl.enqueue('res.partner', 'delete', '{}', record_key => 'partner:short');
 
 COMMIT;

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: rows committed in Postgres, delivered to an Odoo by the background worker, seen from both sides.
 
+pub mod picture;
 mod report;
 mod wait;
 

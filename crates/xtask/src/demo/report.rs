@@ -50,7 +50,7 @@ pub fn partners(access: &Access) -> Result<()> {
 
 /// The demo's sale orders, as Odoo has them.
 pub fn orders(access: &Access) -> Result<()> {
-    let fields = ["id", "name", "partner_id", "client_order_ref", "state"];
+    let fields = ["id", "name", "partner_id", "client_order_ref", "order_line", "amount_untaxed", "state"];
     records(
         access,
         "sale.order",
@@ -80,7 +80,8 @@ fn text(value: &Value) -> String {
         Value::Null | Value::Bool(false) => String::new(),
         Value::Bool(true) => "yes".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(pair) if pair.len() == 2 => text(&pair[1]),
+        Value::Array(pair) if pair.len() == 2 && pair[1].is_string() => text(&pair[1]),
+        Value::Array(ids) => format!("{} records", ids.len()),
         other => other.to_string(),
     }
 }
@@ -90,6 +91,8 @@ fn print(header: &[&str], rows: Vec<Vec<String>>) {
     table
         .load_preset(presets::UTF8_BORDERS_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic);
+    // anstream below takes the colours out again where nobody wants them.
+    table.enforce_styling();
     if table.width().is_none() {
         table.set_width(WIDTH);
     }

@@ -1,0 +1,196 @@
+//! State belongs to the user: a dump brings it back, a copy starts paused, and DROP EXTENSION takes nothing of it.
+
+use std::process::{Command, Stdio};
+
+use odoo_sim::Totals;
+use pg_etl_tests::{DATABASE, prelude::*};
+
+const OLD: &str = include_str!("fixtures/old_deployment.sql");
+
+/// An adopted deployment that has delivered `ada`, and then waits with three rows: a change of `ada` and two new partners.
+fn deployment() -> (Bench, Client) {
+    let bench = Bench::builder().no_connection().start();
+    let mut db = bench.client();
+    db.run(OLD);
+    db.run("CREATE INDEX outbox_by_tenant ON ops.odoo_outbox (tenant)");
+    db.run("SELECT etl.setup()");
+    bench.connect(&mut db, json!({}));
+    let ada = db.enqueue("res.partner", "upsert", json!({"name": "Ada"}), Some("ada"));
+    db.await_status(ada, "done");
+    db.await_empty(PATIENCE);
+    db.run("SELECT etl.pause('odoo', 'before the dump')");
+    db.enqueue("res.partner", "upsert", json!({"name": "Ada Lovelace"}), Some("ada"));
+    db.enqueue("res.partner", "create", json!({"name": "Bob"}), Some("bob"));
+    db.run("INSERT INTO public.odoo_partners (name) VALUES ('Cyd')");
+    (bench, db)
+}
+
+/// What must come back: rows, columns, owners, grants, constraints, indexes, triggers of the state.
+fn state(db: &mut Client) -> Vec<String> {
+    db.all(
+        "SELECT 'row ' || o::text FROM ops.odoo_outbox o
+         UNION ALL SELECT 'history ' || h::text FROM ops.outbox_history h
+         UNION ALL SELECT 'config ' || c::text FROM ops.odoo_sync_config c
+         UNION ALL SELECT 'run ' || r::text FROM ops.odoo_sync_runs r
+         UNION ALL SELECT 'connection ' || c::text FROM etl.connections c
+         UNION ALL SELECT concat_ws(' ', c.relname, c.relkind, c.relowner::regrole, array(SELECT a::text FROM unnest(relacl) a ORDER BY 1)::text)
+           FROM pg_class c WHERE relnamespace = 'ops'::regnamespace
+         UNION ALL SELECT concat_ws(' ', 'schema', nspowner::regrole, array(SELECT a::text FROM unnest(nspacl) a ORDER BY 1)::text)
+           FROM pg_namespace WHERE nspname = 'ops'
+         UNION ALL SELECT concat_ws(' ', attrelid::regclass, attname, atttypid::regtype, attnotnull, pg_get_expr(adbin, adrelid))
+           FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+           WHERE attnum > 0 AND attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'ops'::regnamespace AND relkind = 'r')
+         UNION ALL SELECT concat_ws(' ', conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE connamespace = 'ops'::regnamespace
+         UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'ops'
+         UNION ALL SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = 'ops'::regnamespace
+         UNION ALL SELECT concat_ws(' ', 'view', viewname, viewowner) FROM pg_views WHERE schemaname = 'etl'
+         ORDER BY 1",
+        &[],
+    )
+}
+
+fn run(mut command: Command) {
+    let output = command.stdin(Stdio::null()).output().expect("the program starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn program(bench: &Bench, name: &str, arguments: &[&str]) -> Command {
+    let mut command = bench.cluster.program(name).expect("a server program");
+    command.args(arguments);
+    command
+}
+
+/// The copy has rows and no pause of its own yet; its worker must find out that it is a copy, and send nothing.
+fn starts_paused(bench: &Bench, copy: &mut Client, before: Totals) {
+    eventually(PATIENCE, "the copy to be paused", || {
+        copy.one("SELECT EXISTS (SELECT FROM etl.connection_state WHERE connection = 'odoo' AND paused_reason LIKE '%copy%')", &[])
+    });
+    let worker: Vec<String> = eventually_some(PATIENCE, "an idle worker in the copy", || {
+        let states: Vec<String> = copy.all("SELECT state FROM etl.workers", &[]);
+        if states == ["idle"] { Ok(states) } else { Err(states) }
+    });
+    assert_eq!(worker, ["idle"]);
+    assert_eq!(copy.count("queued"), 3);
+    assert_eq!(copy.one::<i64>("SELECT count(*) FROM etl.queue", &[]), 3);
+    assert_eq!(bench.sim().totals().requests, before.requests, "a copy sends nothing before somebody says so");
+    let health = copy.health("connection odoo");
+    assert!(health.contains("| fail | paused |") && health.contains("etl.resume"), "{health}");
+}
+
+fn partners(bench: &Bench, name: &str) -> usize {
+    bench.sim().records("res.partner").iter().filter(|partner| partner["name"] == name).count()
+}
+
+fn delivers_after_resume(bench: &Bench, copy: &mut Client) {
+    copy.run("SELECT etl.resume()");
+    copy.await_empty(PATIENCE);
+    for (name, count) in [("Ada Lovelace", 1), ("Ada", 0), ("Bob", 1), ("Cyd", 1)] {
+        assert_eq!(partners(bench, name), count, "{name}");
+    }
+}
+
+#[test]
+fn dump_and_psql_bring_everything_back_and_wait_for_a_word() {
+    let (bench, mut db) = deployment();
+    let file = bench.cluster.socket_dir().join("dump.sql");
+    let file = file.to_str().expect("a path");
+    run(program(&bench, "pg_dump", &["-d", &bench.cluster.dsn(DATABASE), "-f", file]));
+    let before = bench.sim().totals();
+    db.run("CREATE DATABASE copy");
+    run(program(&bench, "psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &bench.cluster.dsn("copy"), "-f", file]));
+    let mut copy = bench.client_in("copy");
+    starts_paused(&bench, &mut copy, before);
+    assert_eq!(state(&mut copy), state(&mut db));
+    delivers_after_resume(&bench, &mut copy);
+    // The original still waits with the same rows: what the copy created is not created again.
+    db.run("SELECT etl.resume()");
+    db.await_empty(PATIENCE);
+    assert_eq!((partners(&bench, "Bob"), partners(&bench, "Cyd")), (1, 1));
+}
+
+#[test]
+fn a_custom_dump_restored_in_parallel_does_too() {
+    let (bench, mut db) = deployment();
+    let file = bench.cluster.socket_dir().join("dump.custom");
+    let file = file.to_str().expect("a path");
+    run(program(&bench, "pg_dump", &["-Fc", "-d", &bench.cluster.dsn(DATABASE), "-f", file]));
+    let before = bench.sim().totals();
+    db.run("CREATE DATABASE copy");
+    run(program(&bench, "pg_restore", &["-j2", "--exit-on-error", "-d", &bench.cluster.dsn("copy"), file]));
+    let mut copy = bench.client_in("copy");
+    starts_paused(&bench, &mut copy, before);
+    assert_eq!(state(&mut copy), state(&mut db));
+    delivers_after_resume(&bench, &mut copy);
+}
+
+#[test]
+fn a_copy_by_template_starts_paused() {
+    let (bench, mut db) = deployment();
+    let before = bench.sim().totals();
+    db.run("SELECT etl.resume(); UPDATE etl.connection_state SET paused_at = now(), paused_reason = 'by hand'");
+    drop(db);
+    let mut maintenance = bench.client_in("postgres");
+    eventually(PATIENCE, "CREATE DATABASE … TEMPLATE to get through", || maintenance.batch_execute("CREATE DATABASE copy TEMPLATE shop").is_ok());
+    let mut copy = bench.client_in("copy");
+    copy.run("UPDATE etl.connection_state SET paused_at = NULL, paused_reason = NULL WHERE paused_reason = 'by hand'");
+    starts_paused(&bench, &mut copy, before);
+    delivers_after_resume(&bench, &mut copy);
+}
+
+#[test]
+fn a_drain_without_a_resident_worker_knows_a_copy_too() {
+    let bench = Bench::builder().preload(&[]).start();
+    let mut db = bench.client();
+    let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
+    drop(db);
+    let mut maintenance = bench.client_in("postgres");
+    eventually(PATIENCE, "the template to be free", || maintenance.batch_execute("CREATE DATABASE copy TEMPLATE shop").is_ok());
+    let mut copy = bench.client_in("copy");
+    let before = bench.sim().totals();
+    let answer = copy.drain();
+    assert_eq!((&answer["claimed"], &answer["remaining"]), (&json!(0), &json!(1)), "{answer}");
+    assert_eq!(bench.sim().totals().requests, before.requests);
+    copy.run("SELECT etl.resume()");
+    assert_eq!(copy.drain()["done"], 1);
+    assert_eq!(copy.row(id).status, "done");
+}
+
+#[test]
+fn drop_extension_takes_no_row_and_create_goes_on() {
+    let (bench, mut db) = deployment();
+    let rows = "SELECT o::text FROM ops.odoo_outbox o ORDER BY id";
+    let before: Vec<String> = db.all(rows, &[]);
+    db.run("DROP EXTENSION pg_etl CASCADE");
+    assert_eq!(db.all::<String>(rows, &[]), before);
+    assert!(db.one::<bool>("SELECT to_regnamespace('etl') IS NULL", &[]));
+    let triggers: Vec<String> = db.all("SELECT tgname::text FROM pg_trigger WHERE tgrelid = 'ops.odoo_outbox'::regclass AND NOT tgisinternal", &[]);
+    assert_eq!(triggers, ["remember"], "the user's trigger stays, ours are gone");
+    // Old writers never notice.
+    db.run("INSERT INTO public.odoo_partners (name) VALUES ('Dan')");
+    db.run("CREATE EXTENSION pg_etl");
+    let report: Value = db.one("SELECT etl.setup()", &[]);
+    assert_eq!(report["queued"], 4, "{report}");
+    bench.connect(&mut db, json!({}));
+    db.await_empty(PATIENCE);
+    // The links were derived anew: the change of Ada found her record.
+    for (name, count) in [("Ada Lovelace", 1), ("Ada", 0), ("Bob", 1), ("Cyd", 1), ("Dan", 1)] {
+        assert_eq!(partners(&bench, name), count, "{name}");
+    }
+}
+
+#[test]
+fn a_create_whose_answer_was_lost_before_the_drop_is_not_doubled() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    bench.sim().inject(Fault::new(Effect::AnswerLost).on("res.partner", "load"));
+    let keyed = db.enqueue("res.partner", "create", json!({"name": "Ada"}), Some("ada"));
+    let bare = db.enqueue("res.partner", "create", json!({"name": "Bob"}), None);
+    eventually(PATIENCE, "both records to exist in Odoo", || partners(&bench, "Ada") == 1 && partners(&bench, "Bob") == 1);
+    db.run("DROP EXTENSION pg_etl CASCADE");
+    bench.sim().clear_faults();
+    db.run("CREATE EXTENSION pg_etl; SELECT etl.setup()");
+    bench.connect(&mut db, json!({}));
+    let (keyed, bare) = (db.await_status(keyed, "done"), db.await_status(bare, "done"));
+    assert_eq!((partners(&bench, "Ada"), partners(&bench, "Bob")), (1, 1));
+    assert_ne!(keyed.record(), bare.record());
+}
