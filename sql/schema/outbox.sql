@@ -267,7 +267,8 @@ BEGIN
   ELSIF r.status NOT IN ('failed', 'cancelled') AND NOT ($2 AND r.status = 'done') THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
       MESSAGE = format('outbox row %s is %s: only failed and cancelled rows are replayed', $1, r.status),
-      HINT = CASE WHEN r.status = 'done' THEN format('To send it a second time: SELECT etl.replay(%s, force => true);', $1) END;
+      HINT = CASE WHEN r.status = 'done' THEN format('To send it a second time: SELECT etl.replay(%s, force => true);', $1)
+                  ELSE 'It is delivered by itself; see next_run_at.' END;
   END IF;
   IF NOT coalesce($2, false) THEN
     SELECT min(o.id) INTO newer FROM ops.odoo_outbox o
@@ -327,11 +328,12 @@ BEGIN
   PERFORM etl._must_be_set_up();
   SELECT o.status INTO was FROM ops.odoo_outbox o WHERE o.id = $1 FOR UPDATE;
   IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('outbox row %s does not exist', $1);
+    RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('outbox row %s does not exist', $1),
+      HINT = 'SELECT id, model, status FROM ops.odoo_outbox WHERE status = ''queued'';';
   ELSIF was NOT IN ('queued', 'failed') THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
       MESSAGE = format('outbox row %s is %s: only queued and failed rows can be cancelled', $1, was),
-      HINT = CASE was WHEN 'processing' THEN 'It is on its way. Wait for its outcome.' END;
+      HINT = CASE was WHEN 'processing' THEN 'It is on its way. Wait for its outcome.' ELSE 'It is settled: there is nothing left to cancel.' END;
   END IF;
   UPDATE ops.odoo_outbox o
     SET status = 'cancelled', finished_at = now(), last_error = left('cancelled: ' || coalesce($2, 'no reason given'), 2000)

@@ -71,12 +71,16 @@ fn enqueue(
             None,
             &[connection.into()],
         )?;
-        let table = client.update(include_str!("../../sql/queries/enqueue.sql"), None, &args)?;
-        if table.is_empty() {
-            Ok((None, None))
-        } else {
-            table.first().get_two::<i64, bool>()
+        let stored = client.update(include_str!("../../sql/queries/enqueue.sql"), None, &args)?;
+        if !stored.is_empty() {
+            return Ok((stored.first().get_one::<i64>()?, Some(true)));
         }
+        let found = client.update(
+            include_str!("../../sql/queries/find_by_key.sql"),
+            None,
+            &args[..6],
+        )?;
+        if found.is_empty() { Ok((None, None)) } else { found.first().get_two::<i64, bool>() }
     });
     match stored.unwrap_or_else(|error| spi_failed(error)) {
         (Some(id), Some(true)) => id,
@@ -86,7 +90,7 @@ fn enqueue(
         )
         .hint("One key stands for one change. Give this change a key of its own, or leave the key out.")
         .raise(),
-        // Taken by a transaction that committed after this one's snapshot was made.
+        // In REPEATABLE READ: taken by a transaction that committed after this one's snapshot was made.
         (None, _) => complain(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, "another transaction used this idempotency_key just now")
             .hint("Run the transaction again.")
             .raise(),

@@ -20,8 +20,13 @@ pub fn one<T: FromDatum + IntoDatum>(sql: &str) -> T {
     maybe(sql).unwrap_or_else(|| panic!("{sql}: nothing, or NULL"))
 }
 
+/// The statement runs to its end: cut off after the first row, as `Spi::get_one` does it, an INSERT fires no statement trigger.
 pub fn maybe<T: FromDatum + IntoDatum>(sql: &str) -> Option<T> {
-    Spi::get_one(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    let found = Spi::connect_mut(|client| {
+        let table = client.update(sql, None, &[])?;
+        if table.is_empty() { Ok(None) } else { table.first().get_one() }
+    });
+    found.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
 /// What a refused statement says.

@@ -125,6 +125,9 @@ pub struct Config {
     pub keep_alive: bool,
     /// Calls that run at the same time; further ones wait in line and get no answer meanwhile, as with Odoo's workers.
     pub workers: usize,
+    /// Processes that answer in turn, each with its own memory of external ids: `check_object_reference` may be stale in
+    /// one of them, as with a real Odoo that runs several. With 1 it never is.
+    pub processes: usize,
     /// Time every call takes.
     pub call_cost: Duration,
     /// Time every record of a call takes on top.
@@ -155,6 +158,7 @@ impl Default for Config {
             languages: vec!["en_US".into()],
             keep_alive: false,
             workers: 64,
+            processes: 2,
             call_cost: Duration::ZERO,
             record_cost: Duration::ZERO,
             rate_limit: None,

@@ -72,7 +72,7 @@ impl Sim {
     /// # Errors
     /// When the port cannot be bound.
     pub fn start(config: Config) -> io::Result<Self> {
-        let mut store = Store::new();
+        let mut store = Store::new(config.processes);
         seeded(&mut store, &config).map_err(|error| io::Error::other(error.text()))?;
         let shared = Arc::new(Shared {
             commits: AtomicU64::new(store.commits()),

@@ -147,8 +147,14 @@ fn images_are_base64() {
         let fields = json!(["id", "name", "image_1920"]);
         let ids = w.load_once("res.partner", fields.clone(), json!([[w.external("i"), "x", PIXEL]]));
         assert!(w.value("res.partner", ids[0], "image_1920").is_string(), "{}", w.place());
-        let answer = w.ok(w.load("res.partner", fields, json!([[w.external("j"), "x", "no base64!"]]), create_once()));
-        assert_eq!(answer["messages"][0]["message"], "Image is not encoded in base64.", "{}", w.place());
+        for (cell, text) in [
+            ("zz!", "Image is not encoded in base64."),
+            ("no base64!", "This file could not be decoded as an image file."),
+        ] {
+            let row = json!([[w.external("j"), "x", cell]]);
+            let answer = w.ok(w.load("res.partner", fields.clone(), row, create_once()));
+            assert_eq!(answer["messages"][0]["message"], text, "{}", w.place());
+        }
     });
 }
 

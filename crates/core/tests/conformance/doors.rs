@@ -173,10 +173,13 @@ fn twenty_megabytes_pass() {
 #[test]
 fn a_foreign_company_and_an_unknown_language() {
     everywhere(|w| {
-        let read = |context: Value| w.call("res.country", "search_read", json!({"domain": [["code", "=", "BE"]], "fields": ["name"], "context": context}));
-        let raised = w.raises(read(json!({"allowed_company_ids": [987_654]})), "odoo.exceptions.AccessError", 403);
+        let read = |model: &str, context: Value| {
+            w.call(model, "search_read", json!({"domain": [], "fields": ["name"], "limit": 1, "context": context}))
+        };
+        let raised = read("res.partner", json!({"allowed_company_ids": [987_654]}));
+        let raised = w.raises(raised, "odoo.exceptions.AccessError", 403);
         assert_eq!(raised.message, "Access to unauthorized or invalid companies.");
-        let raised = w.raises(read(json!({"lang": "xx_XX"})), "odoo.exceptions.UserError", 422);
+        let raised = w.raises(read("res.country", json!({"lang": "xx_XX"})), "odoo.exceptions.UserError", 422);
         assert_eq!(raised.message, "Invalid language code: xx_XX");
     });
 }

@@ -1,6 +1,6 @@
 //! Finding things: searches, external ids, descriptions of fields.
 
-use crate::world::everywhere;
+use crate::world::{create_once, everywhere};
 use serde_json::{Value, json};
 
 #[test]
@@ -38,6 +38,36 @@ fn external_ids_are_found_without_rights_on_their_table() {
         w.ok(w.call_on("res.partner", json!(ids), "unlink", json!({})));
         let raised = w.raises(find(json!({})), "builtins.ValueError", 500);
         assert_eq!(raised.message, format!("External ID not found in the system: {external}"));
+    });
+}
+
+/// Each process of Odoo remembers external ids, and a refused `load` leaves a memory of records that never came to be.
+#[test]
+fn after_a_refused_load_lookups_may_be_stale_but_loads_are_not() {
+    everywhere(|w| {
+        let external = w.external("good");
+        let (module, name) = external.split_once('.').expect("a dot");
+        let fields = json!(["id", "name"]);
+        let refused = json!([[external, "good"], [w.external("bad"), ""]]);
+        let answer = w.ok(w.load("res.partner", fields.clone(), refused, create_once()));
+        assert_eq!(answer["ids"], false);
+        let id = w.load_once("res.partner", fields.clone(), json!([[external, "good"]]))[0];
+        let ask = || {
+            let arguments = json!({"module": module, "xml_id": name, "context": {"active_test": false}});
+            w.ok(w.call("ir.model.data", "check_object_reference", arguments))[1].clone()
+        };
+        let answers: Vec<Value> = (0..40).map(|_| ask()).collect();
+        // `false` here does not mean that there is no record; an id is right, and some process knows it.
+        assert!(answers.iter().all(|answer| *answer == id || *answer == false), "{}: {answers:?}", w.place());
+        assert!(answers.iter().any(|answer| *answer == id), "{}: {answers:?}", w.place());
+        // A load asks the table itself.
+        assert_eq!(w.load_once("res.partner", fields.clone(), json!([[external, "good"]])), [id], "{}", w.place());
+        let child = json!([[w.external("child"), "child", external]]);
+        let child = w.load_once("res.partner", json!(["id", "name", "parent_id/id"]), child);
+        assert_eq!(w.value("res.partner", child[0], "parent_id")[0], id, "{}", w.place());
+        // Deleting any record that has an external id makes every process forget, and then all are right.
+        w.ok(w.call_on("res.partner", json!(child), "unlink", json!({})));
+        assert!((0..20).all(|_| ask() == id), "{}", w.place());
     });
 }
 

@@ -116,7 +116,7 @@ impl Import<'_, '_> {
                 }
                 // The record was deleted behind the external id's back: the id starts anew.
                 Some(known) if !self.env.exists(model, known.target) => {
-                    self.env.store.put(registry().model("ir.model.data").index, known.row, None);
+                    self.env.drop_external_id(known.row);
                     new.push(at);
                 }
                 Some(known) => {

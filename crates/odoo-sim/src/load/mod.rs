@@ -161,6 +161,7 @@ impl Import<'_, '_> {
         let failed = self.messages.iter().any(|message| message["type"] == "error");
         if failed {
             self.env.store.rollback_to(self.savepoint);
+            self.env.store.lookups.rolled_back();
         }
         let ids = if failed { json!(false) } else { json!(self.ids) };
         json!({"ids": ids, "messages": self.messages, "nextrow": 0})

@@ -45,7 +45,10 @@ impl Env<'_> {
                 return Err(Exception::conflict());
             }
             Some(known) if (known.target == id && known.model == model.name) || (update && known.no_update) => return Ok(()),
-            Some(known) => known.row,
+            Some(known) => {
+                self.store.lookups.invalidate();
+                known.row
+            }
             None => self.store.next_id(data.index),
         };
         let mut row: Row = match self.store.get(data.index, row_id) {
@@ -65,22 +68,40 @@ impl Env<'_> {
         }
         row[data.at("write_date")] = Value::str(&self.now);
         row[data.at("write_uid")] = Value::Ref(self.uid());
-        self.save(data, row_id, row)
+        self.save(data, row_id, row)?;
+        self.store.lookups.remember(full, model.name, id);
+        Ok(())
+    }
+
+    /// Deletes a row of `ir.model.data`.
+    pub fn drop_external_id(&mut self, row: i64) {
+        self.store.put(registry().model("ir.model.data").index, row, None);
+        self.store.lookups.invalidate();
+    }
+
+    /// Looks an external id up as `ir.model.data` itself does: what the process remembers comes first.
+    fn remembered(&mut self, full: &str) -> Option<(String, i64)> {
+        if let Some(known) = self.store.lookups.get(full) {
+            return Some(known.clone());
+        }
+        let known = self.external_id(full).filter(|known| known.target != 0)?;
+        self.store.lookups.remember(full, &known.model, known.target);
+        Some((known.model, known.target))
     }
 
     /// `ir.model.data.check_object_reference`: the model and id behind an external id, without rights on `ir.model.data`.
     /// A record that a search does not find (archived, forbidden) gives `false` for its id.
-    pub fn check_object_reference(&self, module: &str, name: &str) -> Outcome<Json> {
+    pub fn check_object_reference(&mut self, module: &str, name: &str) -> Outcome<Json> {
         let full = format!("{module}.{name}");
-        let Some(known) = self.external_id(&full).filter(|known| known.target != 0) else {
+        let Some((model_name, target)) = self.remembered(&full) else {
             return Err(Exception::value_error(format!("External ID not found in the system: {full}")));
         };
-        let Some(model) = registry().find(&known.model) else {
-            return Err(Exception::new(crate::exception::Class::Builtin("KeyError"), known.model));
+        let Some(model) = registry().find(&model_name) else {
+            return Err(Exception::new(crate::exception::Class::Builtin("KeyError"), model_name));
         };
         self.check_access(model, "read")?;
-        let found = self.search(model, &json!([["id", "=", known.target]]), 0, None, None)?;
-        Ok(json!([known.model, if found.is_empty() { json!(false) } else { json!(known.target) }]))
+        let found = self.search(model, &json!([["id", "=", target]]), 0, None, None)?;
+        Ok(json!([model_name, if found.is_empty() { json!(false) } else { json!(target) }]))
     }
 
     /// `get_metadata`: who made and changed each record, and its external ids, oldest first.

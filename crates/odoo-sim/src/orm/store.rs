@@ -3,6 +3,7 @@
 //! Invariant: every change goes through [`Store::put`], which keeps the indexes and the undo journal right.
 
 use super::field::Kind;
+use super::lookup_cache::LookupCaches;
 use super::model::{Row, registry};
 use super::value::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -38,14 +39,16 @@ pub(crate) struct Store {
     /// (model name, record) to rows of `ir.model.data`.
     externals_of: HashMap<(String, i64), BTreeSet<i64>>,
     journal: Vec<Undo>,
+    pub lookups: LookupCaches,
     /// The last commit; a transaction sees what was committed when it began.
     commits: u64,
 }
 
 impl Store {
-    pub fn new() -> Self {
+    /// An empty store, looked at by so many processes.
+    pub fn new(processes: usize) -> Self {
         let tables = registry().models.iter().map(|_| Table { records: BTreeMap::new(), next_id: 1 }).collect();
-        Self { tables, ..Self::default() }
+        Self { tables, lookups: LookupCaches::new(processes), ..Self::default() }
     }
 
     pub fn commits(&self) -> u64 {
@@ -120,6 +123,7 @@ impl Store {
     }
 
     pub fn commit(&mut self) {
+        self.lookups.committed();
         if !self.journal.is_empty() {
             self.commits += 1;
             self.journal.clear();

@@ -38,7 +38,7 @@ impl Env<'_> {
         }
         for id in ids {
             for external in self.store.externals_of(model.name, *id) {
-                self.store.put(registry().model("ir.model.data").index, external, None);
+                self.drop_external_id(external);
             }
             self.store.put(model.index, *id, None);
         }
