@@ -9,7 +9,8 @@ const OLD: &str = include_str!("fixtures/old_deployment.sql");
 
 /// An adopted deployment that has delivered `ada`, and then waits with three rows: a change of `ada` and two new partners.
 fn deployment() -> (Bench, Client) {
-    let bench = Bench::builder().no_connection().start();
+    // A worker that finds nothing set up looks again soon.
+    let bench = Bench::builder().setting("etl.poll_interval", "5s").no_connection().start();
     let mut db = bench.client();
     db.run(OLD);
     db.run("CREATE INDEX outbox_by_tenant ON ops.odoo_outbox (tenant)");
@@ -42,7 +43,7 @@ fn state(db: &mut Client) -> Vec<String> {
            WHERE attnum > 0 AND attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'ops'::regnamespace AND relkind = 'r')
          UNION ALL SELECT concat_ws(' ', conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE connamespace = 'ops'::regnamespace
          UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'ops'
-         UNION ALL SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = 'ops'::regnamespace
+         UNION ALL SELECT concat_ws(' ', tgname, tgfoid::regproc, tgtype, tgenabled) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = 'ops'::regnamespace
          UNION ALL SELECT concat_ws(' ', 'view', viewname, viewowner) FROM pg_views WHERE schemaname = 'etl'
          ORDER BY 1",
         &[],
@@ -150,6 +151,22 @@ fn a_drain_without_a_resident_worker_knows_a_copy_too() {
     let answer = copy.drain();
     assert_eq!((&answer["claimed"], &answer["remaining"]), (&json!(0), &json!(1)), "{answer}");
     assert_eq!(bench.sim().totals().requests, before.requests);
+    copy.run("SELECT etl.resume()");
+    assert_eq!(copy.drain()["done"], 1);
+    assert_eq!(copy.row(id).status, "done");
+}
+
+#[test]
+fn a_word_right_after_the_restore_counts() {
+    let bench = Bench::builder().preload(&[]).start();
+    let mut db = bench.client();
+    let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
+    drop(db);
+    let mut maintenance = bench.client_in("postgres");
+    eventually(PATIENCE, "the template to be free", || maintenance.batch_execute("CREATE DATABASE copy TEMPLATE shop").is_ok());
+    let mut copy = bench.client_in("copy");
+    // Before any worker had a look at it.
+    assert!(copy.one::<bool>("SELECT etl.health() ->> 'status' = 'fail'", &[]), "a copy says that it is one: {}", copy.health("%"));
     copy.run("SELECT etl.resume()");
     assert_eq!(copy.drain()["done"], 1);
     assert_eq!(copy.row(id).status, "done");

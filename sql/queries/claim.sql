@@ -1,12 +1,16 @@
 -- Claims due rows of one connection: out of the queue, into a claim, attempt counted. One statement, so one snapshot.
--- $1 connection, $2 and $3 the lap's cursor (rank, id), $4 rows wanted, $5 claim, $6 owner, $7 bytes wanted, $8 locked_by, $9 run
+-- Two laps go round the queue, each in windows: one over the rows that are due as they came (by rank and id), one over those that were
+-- scheduled or tried before (by due time and id). Without the cursors a window full of blocked rows would hide what is behind it.
+-- $1 connection, $2 and $3 cursor of the first lap, $4 rows wanted, $5 claim, $6 owner, $7 bytes wanted, $8 locked_by, $9 run,
+-- $10 and $11 cursor of the second lap (µs since 1970, id), $12 most calls that are sent at most once: what a crash makes dead letters
 WITH win AS MATERIALIZED (
-  (SELECT q.id, q.key_hash AS k, q.lot, NULL::int AS rank
+  (SELECT q.id, q.key_hash AS k, q.lot, NULL::int AS rank, q.due
    FROM etl.queue q
    WHERE q.connection = $1 AND NOT q.fresh AND q.due <= now()
+     AND (q.due, q.id) > (timestamptz 'epoch' + $10 * interval '1 microsecond', $11)
    ORDER BY q.due, q.id LIMIT greatest($4 / 4, 1))
   UNION ALL
-  (SELECT q.id, q.key_hash, q.lot, q.rank
+  (SELECT q.id, q.key_hash, q.lot, q.rank, NULL
    FROM etl.queue q
    WHERE q.connection = $1 AND q.fresh AND (q.rank, q.id) > ($2, $3)
    ORDER BY q.rank, q.id LIMIT $4)
@@ -24,7 +28,8 @@ bar AS MATERIALIZED (
 -- A row that somebody has locked is left alone, and with it the younger rows of its key.
 got AS MATERIALIZED (
   SELECT o.id, CASE WHEN pg_column_compression(o.payload) IS NULL THEN pg_column_size(o.payload)
-                    ELSE octet_length(o.payload::text) END AS bytes
+                    ELSE octet_length(o.payload::text) END AS bytes,
+         o.operation = 'call' AND NOT o.payload ? 'unless' AS once
   FROM ops.odoo_outbox o
   WHERE o.id = ANY (ARRAY(SELECT w.id FROM win w LEFT JOIN bar b ON b.k = w.k WHERE b.id IS NULL OR w.id < b.id))
     AND o.status = 'queued'
@@ -33,18 +38,21 @@ got AS MATERIALIZED (
 free AS MATERIALIZED (
   SELECT x.id, x.k, x.lot FROM (
     SELECT w.id, w.k, w.lot,
-           bool_and(g.id IS NOT NULL) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free,
-           sum(coalesce(g.bytes, 0)) OVER (ORDER BY w.id) - coalesce(g.bytes, 0) AS bytes_before
-    FROM win w LEFT JOIN got g ON g.id = w.id) x
+           bool_and(w.may) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free,
+           sum(w.bytes) OVER (ORDER BY w.id) - w.bytes AS bytes_before
+    FROM (SELECT w.id, w.k, w.lot, coalesce(g.bytes, 0) AS bytes,
+                 g.id IS NOT NULL AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER (ORDER BY w.id) <= $12) AS may
+          FROM win w LEFT JOIN got g ON g.id = w.id) w) x
   WHERE x.free AND x.bytes_before < $7
 ),
--- Rows that were in the hands of a worker when it died go by themselves, half of them at a time.
+-- Rows that were in the hands of a worker when it died go by themselves, half of them at a time: a claim takes rows of one lot, or
+-- of none. Of which, the row with the smallest id says: no older row of its key is free, so there is always progress.
 chosen AS MATERIALIZED (
   SELECT y.id, y.k FROM (
     SELECT f.id, f.k,
-           bool_and(l.lot IS NULL OR f.lot IS NOT DISTINCT FROM l.lot)
+           bool_and(f.lot IS NOT DISTINCT FROM l.lot)
              OVER (PARTITION BY coalesce(f.k, f.id), f.k IS NULL ORDER BY f.id) AS mine
-    FROM free f CROSS JOIN (SELECT min(lot) AS lot FROM free) l) y
+    FROM free f CROSS JOIN (SELECT o.lot FROM free o ORDER BY o.id LIMIT 1) l) y
   WHERE y.mine
 ),
 dequeued AS (DELETE FROM etl.queue q WHERE q.id = ANY (ARRAY(SELECT c.id FROM chosen c))),
@@ -59,13 +67,17 @@ marked AS (
   WHERE o.id = ANY (ARRAY(SELECT c.id FROM chosen c))
   RETURNING o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection
 )
-SELECT lap.rank AS lap_rank, lap.id AS lap_id,
+SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_lap.id AS due_lap_id,
        m.id, m.model, m.operation, m.payload::text AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
        coalesce(m.odoo_id, l.odoo_id) AS odoo_id, c.k AS key
--- NULL: the window reached the end of the queue, the next lap starts at its beginning.
-FROM (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT max(rank) FROM win)) AS id
-      FROM win w HAVING count(w.rank) >= $4) lap
-RIGHT JOIN (VALUES (1)) one ON true
+-- NULL: the window reached the end, the next lap starts at the beginning. So it does when bytes cut the window short: what was cut
+-- off is free to go.
+FROM (VALUES (1)) one
+LEFT JOIN (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT max(rank) FROM win)) AS id
+           FROM win w HAVING count(w.rank) >= $4 AND (SELECT sum(g.bytes) FROM got g) < $7) lap ON true
+LEFT JOIN (SELECT (extract(epoch FROM max(w.due)) * 1000000)::bigint AS due,
+                  max(w.id) FILTER (WHERE w.due = (SELECT max(due) FROM win)) AS id
+           FROM win w HAVING count(w.due) >= greatest($4 / 4, 1)) due_lap ON true
 LEFT JOIN (marked m JOIN chosen c ON c.id = m.id
   LEFT JOIN etl.links l ON l.connection = m.connection AND l.model = m.model
     AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) ON true

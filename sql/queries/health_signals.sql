@@ -1,16 +1,20 @@
 -- What health is judged by, as one JSON object. Reads state only; never the network.
+-- $1 whether the library is preloaded, $2 etl.enabled
 SELECT jsonb_build_object(
   'set_up', true,
   'preloaded', $1::bool,
   'enabled', $2::bool,
   'library_version', etl._library_version(),
   'extension_version', (SELECT x.extversion FROM pg_extension x WHERE x.extname = 'pg_etl'),
+  'copied', EXISTS (SELECT FROM etl.instance i WHERE i.fingerprint <> etl._fingerprint()),
   'workers', coalesce((SELECT jsonb_agg(jsonb_build_object('state', w.state, 'detail', w.detail)) FROM etl._workers() w), '[]'),
-  'queued', (SELECT count(*) FROM etl.queue),
-  'oldest_due_seconds', coalesce((SELECT extract(epoch FROM now() - min(q.due)) FROM etl.queue q WHERE q.due <= now()), 0),
-  'dead_letters', (SELECT count(*) FROM ops.odoo_outbox o WHERE o.status = 'failed'),
-  'done_last_hour', (SELECT count(*) FROM ops.odoo_outbox o WHERE o.status = 'done' AND o.finished_at > now() - interval '1 hour'),
-  'failed_last_hour', (SELECT count(*) FROM ops.odoo_outbox o WHERE o.status = 'failed' AND o.finished_at > now() - interval '1 hour'),
+  'queued', q.queued,
+  'oldest_due_seconds', coalesce(extract(epoch FROM now() - q.oldest_due), 0),
+  -- One snapshot: what the outbox calls queued is in the queue, unless it came in behind the triggers' back.
+  'unseen', greatest(o.queued - q.queued, 0),
+  'dead_letters', o.failed,
+  'done_last_hour', o.done_last_hour,
+  'failed_last_hour', o.failed_last_hour,
   'oldest_run_seconds', (SELECT extract(epoch FROM now() - min(r.started_at)) FROM ops.odoo_sync_runs r WHERE r.status = 'running'),
   'unknown_connections', coalesce((SELECT jsonb_agg(DISTINCT q.connection) FROM etl.queue q
     WHERE NOT EXISTS (SELECT FROM etl.connections c WHERE c.name = q.connection)), '[]'),
@@ -23,3 +27,10 @@ SELECT jsonb_build_object(
       'throttled_seconds', extract(epoch FROM s.throttled_until - now()),
       'version', s.version, 'protocol', s.protocol) ORDER BY c.name)
     FROM etl.connections c LEFT JOIN etl.connection_state s ON s.connection = c.name), '[]'))
+FROM (SELECT count(*) AS queued, min(q.due) FILTER (WHERE q.due <= now()) AS oldest_due FROM etl.queue q) q
+CROSS JOIN (
+  SELECT count(*) FILTER (WHERE o.status = 'queued') AS queued,
+         count(*) FILTER (WHERE o.status = 'failed') AS failed,
+         count(*) FILTER (WHERE o.status = 'done' AND o.finished_at > now() - interval '1 hour') AS done_last_hour,
+         count(*) FILTER (WHERE o.status = 'failed' AND o.finished_at > now() - interval '1 hour') AS failed_last_hour
+  FROM ops.odoo_outbox o) o

@@ -13,7 +13,7 @@ halves AS MATERIALIZED (
 ),
 lots AS MATERIALIZED (
   SELECT x.claim, x.first_half, nextval('etl.lot_seq') AS lot
-  FROM (SELECT DISTINCT h.claim, h.first_half FROM halves h) x
+  FROM (SELECT DISTINCT h.claim, h.first_half FROM halves h ORDER BY h.claim, h.first_half DESC) x
 ),
 verdict AS MATERIALIZED (
   SELECT o.id, h.claim, l.lot, etl._key_hash(o.model, o.record_key, o.payload) AS key,
@@ -38,7 +38,7 @@ back AS (
 ),
 requeued AS (
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh, lot)
-  SELECT b.id, b.connection, -b.priority::int, b.key, coalesce(b.next_run_at, now()), false, b.lot
+  SELECT b.id, b.connection, -b.priority::int, b.key, etl._due(b.next_run_at), false, b.lot
   FROM back b WHERE b.status = 'queued'
   ON CONFLICT (id) DO NOTHING
 ),

@@ -18,7 +18,7 @@ SELECT pg_catalog.pg_extension_config_dump('etl.audit_log_id_seq', '');
 
 -- API: Private. The session's user is who acted, whatever SECURITY DEFINER function it came through.
 CREATE FUNCTION etl._audit(action text, target text, before jsonb DEFAULT NULL, after jsonb DEFAULT NULL) RETURNS void
-  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS $$ INSERT INTO etl.audit_log (actor, action, target, before, after)
         VALUES (session_user::text, action, target, before, after) $$;
 COMMENT ON FUNCTION etl._audit(text, text, jsonb, jsonb) IS 'Leaves one row in etl.audit_log.';

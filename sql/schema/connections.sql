@@ -51,21 +51,21 @@ CREATE POLICY worker ON etl.model_fields FOR ALL TO etl_worker USING (true) WITH
 
 -- API: Public.
 CREATE FUNCTION etl.set_connection(name text, kind text, url text, options jsonb DEFAULT '{}', secret text DEFAULT NULL) RETURNS void
-  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS 'MODULE_PATHNAME', 'set_connection_wrapper';
 COMMENT ON FUNCTION etl.set_connection(text, text, text, jsonb, text) IS
   'Makes or replaces a connection. kind: odoo, airbyte, slack, webhook, github, firecrawl. secret is a reference: vault:NAME, env:NAME or file:NAME; a changed url needs it named again.';
 
 -- API: Public.
 CREATE FUNCTION etl.test_connection(name text) RETURNS jsonb
-  LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS 'MODULE_PATHNAME', 'test_connection_wrapper';
 COMMENT ON FUNCTION etl.test_connection(text) IS
   'Asks the endpoint now: reachable, authenticated, version, protocol, and the rights that the user lacks. Runs in a background worker; sees committed settings only.';
 
 -- API: Public.
 CREATE FUNCTION etl.pause(connection text DEFAULT 'odoo', reason text DEFAULT NULL) RETURNS text
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
   PERFORM etl._must_be_set_up();
@@ -80,15 +80,41 @@ END
 $$;
 COMMENT ON FUNCTION etl.pause(text, text) IS 'Stops deliveries of a connection; rows stay queued. A call on its way is finished and settled.';
 
+-- API: Private. A database that is not the one its state speaks of is a copy: every connection is paused, once, before anything is sent, and
+-- the queue is derived from what came along.
+CREATE FUNCTION etl._move_in() RETURNS bool
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+BEGIN
+  UPDATE etl.instance i SET fingerprint = etl._fingerprint() WHERE i.fingerprint <> etl._fingerprint();
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  INSERT INTO etl.connection_state AS s (connection, paused_at, paused_reason, remedy)
+    SELECT c.name, now(), 'this database is a copy or was restored: nothing is sent before you say so',
+           format('If this database is to deliver from now on: SELECT etl.resume(%L);', c.name)
+    FROM etl.connections c
+    ON CONFLICT ON CONSTRAINT connection_state_pkey DO UPDATE
+      SET paused_at = coalesce(s.paused_at, excluded.paused_at), paused_reason = excluded.paused_reason,
+          remedy = excluded.remedy, run_id = NULL;
+  PERFORM etl._rebuild_queue();
+  RETURN true;
+END
+$$;
+COMMENT ON FUNCTION etl._move_in() IS 'Pauses everything where this database is a copy; returns whether it was one.';
+ALTER FUNCTION etl._move_in() OWNER TO etl_worker;
+
 -- API: Public.
 CREATE FUNCTION etl.resume(connection text DEFAULT 'odoo') RETURNS text
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   was jsonb;
 BEGIN
   PERFORM etl._must_be_set_up();
   PERFORM etl._connection_must_exist($1);
+  -- A copy that nobody has looked at yet: the others pause now, and this one goes on because you say so.
+  PERFORM etl._move_in();
   SELECT jsonb_build_object('paused_at', s.paused_at, 'reason', s.paused_reason) INTO was
     FROM etl.connection_state s WHERE s.connection = $1;
   INSERT INTO etl.connection_state AS s (connection) VALUES ($1)
@@ -103,7 +129,7 @@ COMMENT ON FUNCTION etl.resume(text) IS 'Starts a paused connection again, close
 
 -- API: Private.
 CREATE FUNCTION etl._connection_must_exist(connection text) RETURNS void
-  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM etl.connections c WHERE c.name = $1) THEN
@@ -120,10 +146,11 @@ ALTER FUNCTION etl.test_connection(text) OWNER TO etl_worker;
 ALTER FUNCTION etl.pause(text, text) OWNER TO etl_worker;
 ALTER FUNCTION etl.resume(text) OWNER TO etl_worker;
 
--- The one door to the vault: SECURITY DEFINER, for the worker only, and only for references that a connection holds.
+-- The one door to the vault, for the installer's rights only (the worker takes them for this one call) and only for references
+-- that a connection holds. Nobody may call it: a trigger that somebody put on the outbox runs as etl_worker.
 -- API: Private.
 CREATE FUNCTION etl._vault_secret(reference text) RETURNS text
-  LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   value text;

@@ -90,14 +90,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._key_hash(text, text, jsonb) IS 'What keeps the rows of one record in order.';
 
+-- API: Private. A time that can be reckoned with: NULL is now, and the infinities are far away.
+CREATE FUNCTION etl._due(next_run_at timestamptz) RETURNS timestamptz
+  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT least(greatest(coalesce(next_run_at, now()), timestamptz 'epoch'), timestamptz '9999-12-31 00:00:00+00')
+$$;
+COMMENT ON FUNCTION etl._due(timestamptz) IS 'When a row is due, within reckonable bounds.';
+
 -- API: Private. AFTER INSERT, once per statement.
 CREATE FUNCTION etl._outbox_inserted() RETURNS trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
     SELECT n.id, n.connection, -n.priority::int, etl._key_hash(n.model, n.record_key, n.payload),
-           coalesce(n.next_run_at, now()), coalesce(n.next_run_at <= now(), true)
+           etl._due(n.next_run_at), coalesce(n.next_run_at <= now(), true)
     FROM new_rows n WHERE n.status = 'queued';
   PERFORM etl._wake();
   RETURN NULL;
@@ -132,14 +140,14 @@ COMMENT ON FUNCTION etl._outbox_taken_back() IS 'A status changed by hand takes 
 
 -- API: Private. AFTER UPDATE of what the queue is derived from, by anything but claim and settle.
 CREATE FUNCTION etl._outbox_updated() RETURNS trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
   DELETE FROM etl.queue q WHERE q.id = old.id;
   IF new.status = 'queued' THEN
     INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
       VALUES (new.id, new.connection, -new.priority::int, etl._key_hash(new.model, new.record_key, new.payload),
-              coalesce(new.next_run_at, now()), coalesce(new.next_run_at <= now(), true));
+              etl._due(new.next_run_at), coalesce(new.next_run_at <= now(), true));
     PERFORM etl._wake();
   END IF;
   RETURN NULL;
@@ -149,7 +157,7 @@ COMMENT ON FUNCTION etl._outbox_updated() IS 'Keeps the queue in step with a row
 
 -- API: Private. AFTER DELETE, once per statement.
 CREATE FUNCTION etl._outbox_deleted() RETURNS trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
   DELETE FROM etl.queue q USING old_rows o WHERE q.id = o.id;
@@ -160,7 +168,7 @@ COMMENT ON FUNCTION etl._outbox_deleted() IS 'Takes deleted rows out of the queu
 
 -- API: Private. AFTER TRUNCATE. Links stay: the records are still in Odoo.
 CREATE FUNCTION etl._outbox_truncated() RETURNS trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
   DELETE FROM etl.queue;
@@ -173,7 +181,7 @@ COMMENT ON FUNCTION etl._outbox_truncated() IS 'Empties the queue with the outbo
 -- API: Private. Makes the queue what the outbox says. Rows in the hands of a live claim are left alone; a row that says
 -- "processing" without one was cut off (restore, DROP EXTENSION): its outcome is not known.
 CREATE FUNCTION etl._rebuild_queue() RETURNS bigint
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   rows bigint;
@@ -188,7 +196,7 @@ BEGIN
   DELETE FROM etl.queue;
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
     SELECT o.id, o.connection, -o.priority::int, etl._key_hash(o.model, o.record_key, o.payload),
-           coalesce(o.next_run_at, now()), coalesce(o.next_run_at <= now(), true)
+           etl._due(o.next_run_at), coalesce(o.next_run_at <= now(), true)
     FROM ops.odoo_outbox o WHERE o.status = 'queued';
   GET DIAGNOSTICS rows = ROW_COUNT;
   INSERT INTO etl.links (connection, model, digest, record_key, odoo_id)
@@ -207,20 +215,20 @@ COMMENT ON FUNCTION etl._rebuild_queue() IS 'Derives queue and links from the ou
 -- API: Public.
 CREATE FUNCTION etl.enqueue(model text, operation text, payload jsonb, record_key text DEFAULT NULL, idempotency_key text DEFAULT NULL,
     connection text DEFAULT 'odoo', priority smallint DEFAULT 0, not_before timestamptz DEFAULT NULL) RETURNS bigint
-  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS 'MODULE_PATHNAME', 'enqueue_wrapper';
 COMMENT ON FUNCTION etl.enqueue(text, text, jsonb, text, text, text, smallint, timestamptz) IS
   'Puts a change into the outbox, checked now, and returns its id. The same idempotency key and content give the first row''s id; other content is an error. Higher priority goes first; rows of one record_key always go in order.';
 
 -- API: Public.
 CREATE FUNCTION etl.explain(outbox_id bigint) RETURNS jsonb
-  LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS 'MODULE_PATHNAME', 'explain_wrapper';
 COMMENT ON FUNCTION etl.explain(bigint) IS 'The request that this row would send, with secrets masked. Sends nothing.';
 
 -- API: Public.
 CREATE FUNCTION etl.drain_outbox(max_rows int DEFAULT NULL, max_time interval DEFAULT '15 s', dry_run bool DEFAULT false) RETURNS jsonb
-  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS 'MODULE_PATHNAME', 'drain_outbox_wrapper';
 COMMENT ON FUNCTION etl.drain_outbox(int, interval, bool) IS
   'Delivers due rows now, in a background worker, and waits for it: {"claimed","done","retried","failed","calls","remaining","elapsed_ms"}. Rows of the caller''s own open transaction are not visible to it.';
@@ -252,7 +260,7 @@ COMMENT ON PROCEDURE etl.drain(int, interval) IS 'Drains in slices of 15 s and c
 
 -- API: Public.
 CREATE FUNCTION etl.replay(outbox_id bigint, force bool DEFAULT false) RETURNS text
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   r record;
@@ -291,7 +299,7 @@ COMMENT ON FUNCTION etl.replay(bigint, bool) IS 'Queues a dead letter or cancell
 -- API: Public.
 CREATE FUNCTION etl.replay_failed(model text DEFAULT NULL, error_class text DEFAULT NULL, connection text DEFAULT NULL,
     since timestamptz DEFAULT NULL, max_rows int DEFAULT NULL) RETURNS bigint
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   rows bigint;
@@ -320,7 +328,7 @@ COMMENT ON FUNCTION etl.replay_failed(text, text, text, timestamptz, int) IS
 
 -- API: Public.
 CREATE FUNCTION etl.cancel(outbox_id bigint, reason text DEFAULT NULL) RETURNS text
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   was text;

@@ -2,7 +2,7 @@
 
 -- API: Public.
 CREATE FUNCTION etl.start_run(direction text, meta jsonb DEFAULT '{}') RETURNS bigint
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   run bigint;
@@ -24,7 +24,7 @@ ALTER FUNCTION etl.start_run(text, jsonb) OWNER TO etl_worker;
 
 -- API: Public.
 CREATE FUNCTION etl.finish_run(run_id bigint, error text DEFAULT NULL, meta jsonb DEFAULT '{}') RETURNS text
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   outcome text := CASE WHEN $2 IS NULL THEN 'succeeded' ELSE 'failed' END;

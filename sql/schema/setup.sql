@@ -17,7 +17,7 @@ COMMENT ON FUNCTION etl._must_be_set_up() IS 'Raises 55000 with a HINT until etl
 
 -- API: Private. The trigger tells: it is what the old tables lack, and it goes with DROP EXTENSION.
 CREATE FUNCTION etl._is_set_up() RETURNS bool
-  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
   -- By catalog: before setup this role has no right on schema ops, and a look-up by name would need one.
   SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -114,6 +114,11 @@ BEGIN
       RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
         MESSAGE = format('ops.%s.%s is %s, not %s', tab, c.col, found_type, c.typ),
         HINT = format('ALTER TABLE ops.%s ALTER COLUMN %I TYPE %s, and run etl.setup() again.', tab, c.col, c.typ);
+    ELSIF c.col IN ('last_error', 'error', 'error_class', 'locked_by') AND EXISTS (SELECT FROM pg_attribute a
+        WHERE a.attrelid = rel AND a.attname = c.col AND a.atttypmod <> -1) THEN
+      RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch',
+        MESSAGE = format('ops.%s.%s has a limited length, and messages may be longer', tab, c.col),
+        HINT = format('ALTER TABLE ops.%s ALTER COLUMN %I TYPE text, and run etl.setup() again.', tab, c.col);
     ELSIF c.def IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
         WHERE d.adrelid = rel AND a.attname = c.col) THEN
       EXECUTE format('ALTER TABLE ops.%I ALTER COLUMN %I SET DEFAULT %s', tab, c.col, c.def);
@@ -236,9 +241,21 @@ CREATE FUNCTION etl._views(OUT name text, OUT body text, OUT comment text)
   RETURNS SETOF record LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', 'views_wrapper';
 COMMENT ON FUNCTION etl._views() IS 'Name, text and comment of each public view.';
 
--- API: Public.
+-- API: Private. With the worker's rights, like all that reads or writes rows of the user's tables: with the installer's, their
+-- owner's triggers and defaults would run as superuser.
+CREATE FUNCTION etl._choose_namespace() RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+  INSERT INTO ops.odoo_sync_config (key, value)
+    VALUES ('external_id_namespace', to_jsonb('pg_etl_' || substr(md5(gen_random_uuid()::text), 1, 8)))
+    ON CONFLICT (key) DO NOTHING
+$$;
+COMMENT ON FUNCTION etl._choose_namespace() IS 'Chooses the module prefix of external ids, once.';
+ALTER FUNCTION etl._choose_namespace() OWNER TO etl_worker;
+
+-- API: Public. Runs with the installer's rights, and therefore touches catalogs only: rows are for functions of etl_worker.
 CREATE FUNCTION etl.setup() RETURNS jsonb
-  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   report jsonb := '{"created": [], "adopted": [], "migrated": []}';
@@ -293,9 +310,7 @@ BEGIN
 
   -- The namespace of external ids must outlive DROP EXTENSION: with another one, a create whose answer was lost would be
   -- sent again under another name. So it is the user's state, not the extension's.
-  INSERT INTO ops.odoo_sync_config (key, value)
-    VALUES ('external_id_namespace', to_jsonb('pg_etl_' || substr(md5(gen_random_uuid()::text), 1, 8)))
-    ON CONFLICT (key) DO NOTHING;
+  PERFORM etl._choose_namespace();
 
   INSERT INTO etl.instance (fingerprint, setup_version) VALUES (etl._fingerprint(), installed)
     ON CONFLICT (singleton) DO UPDATE SET setup_version = excluded.setup_version, setup_at = now();

@@ -105,25 +105,8 @@ pub fn learn(connection: &str, lesson: &Lesson) {
 
 /// Where this database is a copy of the one its state speaks of, pauses everything and derives the queue anew. Inside a transaction.
 pub fn move_in() -> bool {
-    let result = Spi::connect_mut(|client| {
-        let here = client
-            .select("SELECT etl._fingerprint()", None, &[])?
-            .first()
-            .get_one::<String>()?;
-        let copy = client
-            .update(
-                include_str!("../../sql/queries/move_in.sql"),
-                None,
-                &[here.into()],
-            )?
-            .first()
-            .get_one::<bool>()?;
-        if copy == Some(true) {
-            client.update("SELECT etl._rebuild_queue()", None, &[])?;
-        }
-        Ok::<_, pgrx::spi::Error>(copy == Some(true))
-    });
-    result.unwrap_or_else(|error| crate::error::spi_failed(error))
+    let copy = Spi::get_one::<bool>("SELECT etl._move_in()");
+    copy.unwrap_or_else(|error| crate::error::spi_failed(error)) == Some(true)
 }
 
 /// The kept field descriptions of a connection's models. Inside a transaction.

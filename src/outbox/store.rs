@@ -53,9 +53,7 @@ impl Default for Statements {
         Self {
             claim: Planned::new(
                 include_str!("../../sql/queries/claim.sql"),
-                &[
-                    TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID,
-                ],
+                &[TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT4OID],
             ),
             settle: Planned::new(
                 include_str!("../../sql/queries/settle.sql"),
@@ -78,11 +76,22 @@ impl Default for Statements {
     }
 }
 
-/// Where the lap through the fresh rows has got to: rank and id of the last row looked at.
-pub type Cursor = (i32, i64);
+/// Where the two laps through the queue have got to: the last rows looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Rank and id, among rows that are due as they came.
+    pub fresh: (i32, i64),
+    /// Due time (µs since 1970) and id, among rows that were scheduled or tried before.
+    pub due: (i64, i64),
+}
 
-/// Before every row.
-pub const LAP_START: Cursor = (i32::MIN, i64::MIN);
+impl Cursor {
+    /// Before every row: no due time of the queue is before 1970.
+    pub const START: Self = Self { fresh: (i32::MIN, i64::MIN), due: (-1, i64::MIN) };
+}
+
+/// Calls without `unless` in one claim. A crash makes dead letters of them, whether they were sent or not: so there are few.
+const MOST_CALLS: i32 = 8;
 
 /// What a claim asks for.
 pub struct Wanted<'a> {
@@ -113,8 +122,8 @@ pub struct RawRow {
 pub struct ClaimedRows {
     pub claim: i64,
     pub rows: Vec<RawRow>,
-    /// Where the next claim of this lap goes on; `None`: the lap is over.
-    pub cursor: Option<Cursor>,
+    /// Where the next claim goes on; a lap that is over is at the start again.
+    pub cursor: Cursor,
 }
 
 /// Claims due rows. `None`: another worker claims for this connection just now. Inside a transaction.
@@ -130,36 +139,46 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
             None,
             &[],
         )?;
-        let claim = client
-            .select("SELECT nextval('etl.claim_seq')", None, &[])?
-            .first()
-            .get_one::<i64>()?
-            .unwrap_or_default();
+        // Something more urgent than where the lap has got to starts a new one.
+        let before = client.select(
+            "SELECT nextval('etl.claim_seq'), EXISTS (SELECT FROM etl.queue q WHERE q.connection = $1 AND q.fresh AND q.rank < $2)",
+            None,
+            &[wanted.connection.into(), wanted.cursor.fresh.0.into()],
+        )?;
+        let (claim, urgent) = before.first().get_two::<i64, bool>()?;
+        let claim = claim.unwrap_or_default();
+        let cursor = if urgent == Some(true) { Cursor { fresh: Cursor::START.fresh, ..wanted.cursor } } else { wanted.cursor };
         let rows = i32::try_from(wanted.rows).unwrap_or(i32::MAX);
         let locked_by = format!("pg_etl {}", wanted.owner);
         let table = statements.claim.run(
             client,
             &[
                 wanted.connection.into(),
-                wanted.cursor.0.into(),
-                wanted.cursor.1.into(),
+                cursor.fresh.0.into(),
+                cursor.fresh.1.into(),
                 rows.into(),
                 claim.into(),
                 wanted.owner.into(),
                 wanted.bytes.into(),
                 locked_by.into(),
                 wanted.run.into(),
+                cursor.due.0.into(),
+                cursor.due.1.into(),
+                MOST_CALLS.into(),
             ],
         )?;
         let mut claimed = ClaimedRows {
             claim,
             rows: Vec::with_capacity(table.len()),
-            cursor: None,
+            cursor: Cursor::START,
         };
         for tuple in table {
-            claimed.cursor = tuple["lap_rank"]
-                .value::<i32>()?
-                .zip(tuple["lap_id"].value::<i64>()?);
+            if let Some(lap) = tuple["lap_rank"].value::<i32>()?.zip(tuple["lap_id"].value::<i64>()?) {
+                claimed.cursor.fresh = lap;
+            }
+            if let Some(lap) = tuple["due_lap_due"].value::<i64>()?.zip(tuple["due_lap_id"].value::<i64>()?) {
+                claimed.cursor.due = lap;
+            }
             if let Some(id) = tuple["id"].value::<i64>()? {
                 claimed.rows.push(raw_row(id, &tuple)?);
             }
@@ -230,7 +249,7 @@ impl std::ops::AddAssign for Tally {
 pub fn settle(
     statements: &mut Statements,
     claim: i64,
-    settled: Vec<Settled>,
+    settled: &[Settled],
     remaining: Remaining,
 ) -> Tally {
     let args: [DatumWithOid<'_>; 12] = [

@@ -110,7 +110,7 @@ mod tests {
         let rows = [insert(None), insert(None), insert(None), insert(None), insert(None)];
         run(&format!("UPDATE etl.queue SET lot = CASE WHEN id <= {} THEN 1 ELSE 2 END, fresh = false WHERE id <= {}", rows[1], rows[3]));
         let mut hand = Hand::default();
-        // The oldest lot alone; a row that was in nobody's hands is not mixed with it.
+        // One lot at a time; a row that was in nobody's hands is not mixed with it.
         assert_eq!(hand.claimed_ids(100), rows[..2]);
         assert_eq!(hand.claimed_ids(100), rows[2..4]);
         assert_eq!(hand.claimed_ids(100), rows[4..]);
@@ -124,7 +124,7 @@ mod tests {
         let mut hand = Hand::default();
         let lap = crate::outbox::store::LAP_START;
         assert_eq!(ids(&hand.claim_from(lap, 100, 1)), rows[..1], "one row always goes");
-        assert_eq!(ids(&hand.claim_from(lap, 100, 5_001)), rows[1..], "the row that crosses the line is the last one");
+        assert_eq!(ids(&hand.claim_from(lap, 100, 6_000)), rows[1..], "the row that crosses the line is the last one");
     }
 
     #[pg_test]

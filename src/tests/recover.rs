@@ -29,8 +29,9 @@ mod tests {
         assert_eq!(recover(SELF).retried, 5);
         assert_eq!(queued(), rows);
         assert_eq!(one::<i64>("SELECT count(*) FROM etl.claims"), 0);
-        let lots: Vec<i64> = one("SELECT array_agg(n ORDER BY lot) FROM (SELECT lot, count(*) AS n FROM etl.queue GROUP BY lot) x");
-        assert_eq!(lots, [2, 3]);
+        let halves: Vec<String> = one("SELECT array_agg(ids ORDER BY ids) FROM (SELECT array_agg(id ORDER BY id)::text AS ids FROM etl.queue GROUP BY lot) x");
+        let text = |ids: &[i64]| format!("{{{}}}", ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","));
+        assert_eq!(halves, [text(&rows[..2]), text(&rows[2..])]);
         assert_eq!(one::<i64>("SELECT count(*) FROM ops.odoo_outbox WHERE crashes = 1 AND attempts = 1 AND status = 'queued'"), 5);
         assert_eq!(hand.claimed_ids(100), rows[..2], "the halves go one after the other");
     }
@@ -89,5 +90,55 @@ mod tests {
         run(&format!("UPDATE ops.odoo_outbox SET status = 'cancelled' WHERE id = {id}"));
         assert_eq!(recover(SELF).retried, 0);
         assert_eq!((status(id).as_str(), one::<i64>("SELECT count(*) FROM etl.claims")), ("cancelled", 0));
+    }
+
+    /// Claims and delivers until nothing waits; every claim must take something.
+    fn deliver_all(hand: &mut Hand) {
+        while !queued().is_empty() {
+            let claimed = hand.claim(100);
+            assert!(!claimed.rows.is_empty(), "rows wait and none can be claimed: {:?}", queued());
+            let settled = claimed.rows.iter().map(|row| crate::tests::ground::delivered(&claimed, row.id)).collect();
+            hand.settle(claimed.claim, settled);
+        }
+    }
+
+    fn lot(id: i64, lot: &str) {
+        run(&format!("UPDATE etl.queue SET lot = {lot}, fresh = false WHERE id = {id}"));
+    }
+
+    #[pg_test]
+    fn lots_never_lock_each_other_up_whatever_their_numbers() {
+        set_up();
+        let rows = [insert(Some("ada")), insert(None), insert(None), insert(Some("ada"))];
+        for (id, number) in rows.into_iter().zip(["2", "2", "1", "1"]) {
+            lot(id, number);
+        }
+        deliver_all(&mut Hand::default());
+    }
+
+    #[pg_test]
+    fn lots_never_lock_each_other_up_when_one_dies_again() {
+        set_up();
+        let rows = [insert(Some("ada")), insert(None), insert(None), insert(Some("ada"))];
+        let mut hand = Hand::default();
+        hand.claim(10);
+        recover(SELF);
+        assert_eq!(hand.claimed_ids(10), rows[..2]);
+        recover(SELF);
+        run("DELETE FROM etl.holds");
+        deliver_all(&mut hand);
+    }
+
+    #[pg_test]
+    fn lots_never_lock_each_other_up_behind_a_row_without_one() {
+        set_up();
+        let (replayed, recovered) = (insert(Some("ada")), insert(Some("ada")));
+        lot(recovered, "3");
+        let mut hand = Hand::default();
+        assert_eq!(hand.claimed_ids(1), [replayed], "the older row of the record goes first");
+        hand.claim(10);
+        recover(SELF);
+        run("DELETE FROM etl.holds");
+        deliver_all(&mut hand);
     }
 }

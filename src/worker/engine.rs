@@ -1,25 +1,24 @@
 //! The way of a row inside a worker: claim, commit, send on a thread, settle. One turn does everything that can be done now.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pg_etl_core::backoff::Backoff;
-use pg_etl_core::breaker::{self, Effect};
 use pg_etl_core::failure::{ErrorClass, Failure};
-use pg_etl_core::odoo::{self, Client, DeliverContext, Endpoint};
-use pg_etl_core::outbox::{self, Batch, Outcome, Patience, Settlement, Tried};
+use pg_etl_core::odoo::Endpoint;
 
-use super::lane::{Claim, Lane, OPEN_AT};
+use super::job::{self, Finished, Job};
+use super::lane::{Claim, Lane};
+use super::learning::Teaches;
 use super::owner;
 use super::pool::Pool;
 use super::session::{Aborted, transaction};
+use super::settling::Unsettled;
 use crate::connections::secret;
-use crate::connections::store::{self as connections, Lesson};
+use crate::connections::store as connections;
 use crate::gucs;
-use crate::outbox::store::{self, LAP_START, OutboundConfig, Settled, Statements, Tally, Wanted};
+use crate::outbox::store::{self, Cursor, OutboundConfig, Statements, Tally, Wanted};
 use crate::runs;
 
 /// Payload bytes of one claim: what bounds a worker's memory whatever is in the outbox.
@@ -28,8 +27,8 @@ const CLAIM_BYTES: i64 = 16 * 1024 * 1024;
 const DEFAULT_IN_FLIGHT: usize = 2;
 /// When every row that waits is blocked and nothing tells when that ends (a user's row lock), look again after this.
 const BLOCKED: Duration = Duration::from_secs(5);
-/// How often a success is written down for the health report.
-const OK_EVERY: Duration = Duration::from_secs(5);
+/// Windows of the queue that one turn looks at per connection, before answers and signals get their turn.
+const WINDOWS: usize = 4;
 
 /// What bounds a worker that runs for a caller.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +46,6 @@ impl Limits {
         }
     }
 
-    fn is_over(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-    }
 }
 
 /// What was done so far.
@@ -61,31 +56,27 @@ pub struct Totals {
     pub tally: Tally,
 }
 
-enum Finished {
-    Sent {
-        connection: String,
-        claim: i64,
-        outcomes: Vec<(i64, Outcome)>,
-        calls: i64,
-    },
-    Probed {
-        connection: String,
-        result: Result<(), Failure>,
-    },
+/// What one window of the queue gave.
+enum Found {
+    Rows,
+    /// Rows, and all of them wait for something; the lap goes on behind them.
+    Passed,
+    /// Nothing to claim before something happens.
+    Nothing,
 }
 
 /// One worker's engine.
 pub struct Engine {
     owner: i64,
     pool: Pool<Finished>,
-    statements: Statements,
-    lanes: BTreeMap<String, Lane>,
-    config: Arc<OutboundConfig>,
-    /// Answers that are not written down yet, in the order in which they came. Nothing is claimed while there are any.
-    unsettled: VecDeque<Finished>,
     limits: Limits,
-    totals: Totals,
-    delivered: i64,
+    pub(super) statements: Statements,
+    pub(super) lanes: BTreeMap<String, Lane>,
+    pub(super) config: Arc<OutboundConfig>,
+    /// Decisions that are not written down yet.
+    pub(super) unsettled: VecDeque<Unsettled>,
+    pub(super) totals: Totals,
+    pub(super) delivered: i64,
 }
 
 impl Engine {
@@ -113,6 +104,11 @@ impl Engine {
         })
     }
 
+    /// Whether the time of a worker that runs for a caller is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
     /// What to wait on for answers.
     pub fn readable(&self) -> RawFd {
         self.pool.readable()
@@ -136,32 +132,87 @@ impl Engine {
                 .any(|lane| !lane.claims.is_empty() || lane.probing)
     }
 
+    /// Somebody committed something: what was blocked may be free.
+    pub fn woken(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.blocked_until = None;
+        }
+    }
+
     /// Settles what came back, claims what is due, sends what may go. Returns how long until the next turn if nothing happens.
     pub fn turn(&mut self) -> Result<Duration, Aborted> {
+        let lessons = self.take_results();
+        let mut aborted = self.write_down().err();
+        for (connection, lesson) in lessons {
+            self.keep_fields(&connection)?;
+            match lesson {
+                Teaches::Nothing => {}
+                Teaches::Answered => self.learn(&connection, None)?,
+                Teaches::Failed(failure) => self.learn(&connection, Some(&failure))?,
+            }
+        }
+        self.look()?;
+        self.return_unsent();
+        aborted = self.write_down().err().or(aborted);
+        let names: Vec<String> = self.lanes.keys().cloned().collect();
+        let mut more = false;
+        for name in &names {
+            self.probe(name)?;
+            self.send(name);
+            let mut windows = 0;
+            while self.may_claim(name) {
+                match self.claim(name)? {
+                    Found::Rows => self.send(name),
+                    Found::Passed => {}
+                    Found::Nothing => break,
+                }
+                windows += 1;
+                if windows == WINDOWS {
+                    more = true;
+                    break;
+                }
+            }
+            self.close_run(name)?;
+        }
+        if more {
+            return Ok(Duration::ZERO);
+        }
+        if let Some(aborted) = aborted {
+            return Err(aborted);
+        }
+        // A lane that has no room for another call is woken by an answer.
+        let due = self.lanes.values().filter_map(|lane| lane.next_due(self.has_room(lane)));
+        let next = due.chain(self.next_write()).min();
+        Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
+    }
+
+    /// The process ends: what was not sent goes back as such, so that no attempt is burnt and no call is given up for it.
+    pub fn last_words(&mut self) {
+        if let Err(aborted) = self.wind_down() {
+            pgrx::log!("pg_etl: left without giving back what was not sent: {}", aborted.message);
+        }
+    }
+
+    /// Settles what comes back and gives back what is not sent; claims and sends nothing.
+    pub fn wind_down(&mut self) -> Result<(), Aborted> {
+        self.take_results();
+        for lane in self.lanes.values_mut() {
+            lane.closed = true;
+        }
+        self.return_unsent();
+        self.write_down()
+    }
+
+    fn take_results(&mut self) -> Vec<(String, Teaches)> {
+        let mut lessons = Vec::new();
         for finished in self.pool.take() {
             match finished {
-                Ok(finished) => self.unsettled.push_back(finished),
+                Ok(finished) => lessons.extend(self.take_in(finished)),
                 // Jobs catch their own panics, so this is one outside a job.
                 Err(message) => pgrx::log!("pg_etl: an HTTP thread failed: {message}"),
             }
         }
-        self.settle_all()?;
-        self.look()?;
-        self.return_unsent()?;
-        let names: Vec<String> = self.lanes.keys().cloned().collect();
-        for name in &names {
-            self.probe(name)?;
-            self.send(name);
-            while self.may_claim(name) {
-                if !self.claim(name)? {
-                    break;
-                }
-                self.send(name);
-            }
-            self.close_run(name)?;
-        }
-        let next = self.lanes.values().filter_map(Lane::next_due).min();
-        Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
+        lessons
     }
 
     fn look(&mut self) -> Result<(), Aborted> {
@@ -182,6 +233,10 @@ impl Engine {
         self.lanes.retain(|name, lane| {
             !lane.claims.is_empty() || lane.probing || looks.iter().any(|look| look.name == *name)
         });
+        for lane in self.lanes.values_mut() {
+            // Gone or of another kind now; a look at it opens it again.
+            lane.closed = true;
+        }
         for look in looks {
             match self.lanes.get_mut(&look.name) {
                 Some(lane) => lane.see(look),
@@ -197,16 +252,13 @@ impl Engine {
         let Some(lane) = self.lanes.get(name) else {
             return false;
         };
-        let room = lane.in_hand() < self.most_in_flight(lane);
-        let rows_left = self
-            .limits
-            .max_rows
-            .is_none_or(|most| self.totals.claimed < i64::try_from(most).unwrap_or(i64::MAX));
-        room && rows_left
-            && !self.limits.is_over()
-            && self.unsettled.is_empty()
-            && lane.is_open()
-            && lane.has_work()
+        self.has_room(lane) && !self.is_choked(name) && lane.is_open() && lane.has_work()
+    }
+
+    /// Whether another claim of this lane could be sent.
+    fn has_room(&self, lane: &Lane) -> bool {
+        let most = self.limits.max_rows.map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
+        lane.in_hand() < self.most_in_flight(lane) && self.totals.claimed < most && !self.is_over()
     }
 
     fn most_in_flight(&self, lane: &Lane) -> usize {
@@ -219,10 +271,10 @@ impl Engine {
         of_endpoint.clamp(1, self.pool.threads())
     }
 
-    /// Claims for one connection, commits, and plans. `false`: nothing more to claim now.
-    fn claim(&mut self, name: &str) -> Result<bool, Aborted> {
+    /// Claims for one connection, commits, and plans.
+    fn claim(&mut self, name: &str) -> Result<Found, Aborted> {
         let Some(lane) = self.lanes.get_mut(name) else {
-            return Ok(false);
+            return Ok(Found::Nothing);
         };
         let rows = gucs::batch_rows() * self.pool.threads().min(4);
         let left = self.limits.max_rows.map_or(usize::MAX, |most| {
@@ -246,22 +298,25 @@ impl Engine {
             Ok(Some(claimed)) => claimed,
             Ok(None) => {
                 lane.blocked_until = Some(Instant::now() + Duration::from_millis(50));
-                return Ok(false);
+                return Ok(Found::Nothing);
             }
             Err(failure) => {
                 self.learn(name, Some(&failure))?;
-                return Ok(false);
+                return Ok(Found::Nothing);
             }
         };
-        let lap_over = claimed.cursor.is_none();
-        let from_the_start = lane.cursor == LAP_START;
-        lane.cursor = claimed.cursor.unwrap_or(LAP_START);
+        let lap_over = claimed.cursor == Cursor::START;
+        let lap_found = lane.lap_found || !claimed.rows.is_empty();
+        lane.lap_found = lap_found && !lap_over;
+        lane.cursor = claimed.cursor;
         let count = i64::try_from(claimed.rows.len()).unwrap_or(i64::MAX);
         if claimed.rows.is_empty() {
-            if lap_over && from_the_start {
+            if lap_over && !lap_found {
+                // Once around, and every row waits for something.
                 lane.blocked_until = Some(Instant::now() + BLOCKED);
+                return Ok(Found::Nothing);
             }
-            return Ok(!(lap_over && from_the_start));
+            return Ok(Found::Passed);
         }
         lane.blocked_until = None;
         self.totals.claimed += count;
@@ -270,21 +325,16 @@ impl Engine {
         lane.claims.push(claim);
         transaction(|| runs::count(name, Tally::default(), count, 0))?;
         if !refused.is_empty() {
-            self.unsettled.push_back(Finished::Sent {
-                connection: name.to_owned(),
-                claim: id,
-                outcomes: refused,
-                calls: 0,
-            });
-            self.settle_all()?;
+            self.take_in(Finished::Sent { connection: name.to_owned(), claim: id, outcomes: refused, calls: 0 });
+            self.write_down()?;
         }
-        Ok(true)
+        Ok(Found::Rows)
     }
 
     /// Gives batches to threads as long as the endpoint bears more.
     fn send(&mut self, name: &str) {
         let most = match self.lanes.get(name) {
-            Some(lane) if lane.is_open() && !self.limits.is_over() => self.most_in_flight(lane),
+            Some(lane) if lane.is_open() && !self.is_over() => self.most_in_flight(lane),
             _ => return,
         };
         let Some(lane) = self.lanes.get_mut(name) else {
@@ -313,157 +363,6 @@ impl Engine {
         }
     }
 
-    fn settle_all(&mut self) -> Result<(), Aborted> {
-        while let Some(finished) = self.unsettled.front() {
-            match finished {
-                Finished::Probed { connection, result } => {
-                    let (connection, failure) =
-                        (connection.clone(), result.as_ref().err().cloned());
-                    self.learn(&connection, failure.as_ref())?;
-                    if let Some(lane) = self.lanes.get_mut(&connection) {
-                        lane.probing = false;
-                        lane.blocked_until = None;
-                    }
-                }
-                Finished::Sent { .. } => self.settle_front()?,
-            }
-            self.unsettled.pop_front();
-        }
-        Ok(())
-    }
-
-    /// Writes down the answer at the front; it stays there when the transaction is aborted.
-    fn settle_front(&mut self) -> Result<(), Aborted> {
-        let Some(Finished::Sent {
-            connection,
-            claim: id,
-            outcomes,
-            calls,
-        }) = self.unsettled.front()
-        else {
-            return Ok(());
-        };
-        let (connection, id, calls) = (connection.clone(), *id, *calls);
-        let Some(lane) = self.lanes.get_mut(&connection) else {
-            return Ok(());
-        };
-        let fields = lane
-            .known_client()
-            .map(|client| client.take_new_fields())
-            .unwrap_or_default();
-        let Some(claim) = lane.claims.iter_mut().find(|claim| claim.id == id) else {
-            return Ok(());
-        };
-
-        let mut settled = Vec::with_capacity(outcomes.len());
-        let mut stopped = HashSet::new();
-        for (row, outcome) in outcomes {
-            let Some(held) = claim.held.get(row) else {
-                continue;
-            };
-            let tried = Tried {
-                operation: held.operation,
-                attempts: held.attempts,
-                checkable: held.checkable,
-            };
-            let patience = patience(&self.config, &held.model);
-            let settlement = outbox::settle(tried, outcome.clone(), &patience, &mut rand::rng());
-            let goes_on = matches!(
-                &settlement,
-                Settlement::Done { .. } | Settlement::Dead { hold: None, .. }
-            );
-            if let Some(key) = held.key.filter(|_| !goes_on) {
-                stopped.insert(key);
-            }
-            settled.push(columns(*row, held.key, settlement));
-        }
-        // What follows a row that must come again goes back with it, unsent.
-        let unsent: Vec<i64> = if stopped.is_empty() {
-            Vec::new()
-        } else {
-            claim.take_unsent(Some(&stopped))
-        };
-        settled.extend(
-            unsent
-                .iter()
-                .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))),
-        );
-        let gone: HashSet<i64> = settled.iter().map(|row| row.id).collect();
-        let remaining = claim.remaining(&gone);
-        let told: Vec<(i64, String, i64)> = settled
-            .iter()
-            .filter_map(|row| {
-                Some((
-                    row.key?,
-                    claim.held.get(&row.id)?.model.clone(),
-                    row.odoo_id?,
-                ))
-            })
-            .collect();
-        let lesson = if calls == 0 {
-            Teaches::Nothing
-        } else {
-            teaches(outcomes)
-        };
-        let statements = &mut self.statements;
-        let tally = transaction(|| {
-            let tally = store::settle(statements, id, settled, remaining);
-            runs::count(&connection, tally, 0, calls);
-            connections::keep_fields(&connection, fields);
-            tally
-        })?;
-
-        for row in &gone {
-            claim.held.remove(row);
-        }
-        for (key, model, odoo_id) in told {
-            claim.tell_followers(key, &model, odoo_id);
-        }
-        if calls > 0 {
-            claim.on_the_wire = claim.on_the_wire.saturating_sub(1);
-        }
-        lane.claims.retain(|claim| !claim.held.is_empty());
-        lane.blocked_until = None;
-        self.totals.tally += tally;
-        self.totals.calls += calls;
-        self.delivered += tally.done;
-        match lesson {
-            Teaches::Nothing => Ok(()),
-            Teaches::Answered => self.learn(&connection, None),
-            Teaches::Failed(failure) => self.learn(&connection, Some(&failure)),
-        }
-    }
-
-    /// A connection that may not be used gives back what it has not sent.
-    fn return_unsent(&mut self) -> Result<(), Aborted> {
-        let over = self.limits.is_over();
-        for lane in self.lanes.values_mut() {
-            if lane.is_open() && !over {
-                continue;
-            }
-            for claim in &mut lane.claims {
-                let unsent = claim.take_unsent(None);
-                if unsent.is_empty() {
-                    continue;
-                }
-                let settled: Vec<Settled> = unsent
-                    .iter()
-                    .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key)))
-                    .collect();
-                let gone: HashSet<i64> = unsent.into_iter().collect();
-                let remaining = claim.remaining(&gone);
-                let (statements, id) = (&mut self.statements, claim.id);
-                transaction(|| store::settle(statements, id, settled, remaining))?;
-                self.totals.claimed -= i64::try_from(gone.len()).unwrap_or(0);
-                for row in &gone {
-                    claim.held.remove(row);
-                }
-            }
-            lane.claims.retain(|claim| !claim.held.is_empty());
-        }
-        Ok(())
-    }
-
     fn probe(&mut self, name: &str) -> Result<(), Aborted> {
         let Some(lane) = self.lanes.get_mut(name).filter(|lane| lane.wants_probe()) else {
             return Ok(());
@@ -475,66 +374,7 @@ impl Engine {
         if let Some(client) = lane.known_client().cloned() {
             lane.probing = true;
             let connection = name.to_owned();
-            self.pool.submit(move || {
-                let result = catch_unwind(AssertUnwindSafe(|| odoo::probe(&client)));
-                let result = result.unwrap_or_else(|_| {
-                    Err(Failure::new(
-                        ErrorClass::Unreachable,
-                        "the probe failed inside pg_etl",
-                    ))
-                });
-                Finished::Probed { connection, result }
-            });
-        }
-        Ok(())
-    }
-
-    /// Writes down what an answer, or its absence, says about the connection, and opens or closes it accordingly.
-    fn learn(&mut self, name: &str, failure: Option<&Failure>) -> Result<(), Aborted> {
-        let Some(lane) = self.lanes.get_mut(name) else {
-            return Ok(());
-        };
-        let effect = breaker::effect(failure, lane.look.failures, &mut rand::rng());
-        let fresh = lane
-            .last_ok_written
-            .is_none_or(|at| at.elapsed() >= OK_EVERY);
-        if effect == Effect::Close && lane.look.failures == 0 && !fresh {
-            return Ok(());
-        }
-        let client = lane.known_client();
-        let mut lesson = Lesson {
-            answered: effect == Effect::Close,
-            failures: lane.look.failures,
-            class: failure.map(|failure| failure.class.name()),
-            error: failure.map(|failure| failure.message.clone()),
-            remedy: failure.and_then(|failure| failure.remedy.clone()),
-            protocol: client
-                .and_then(|client| client.known_protocol())
-                .map(pg_etl_core::odoo::ProtocolKind::name),
-            version: client.and_then(|client| client.known_version()),
-            ..Lesson::default()
-        };
-        match &effect {
-            Effect::Close => {
-                lesson.failures = 0;
-                // About rows, not about the endpoint: the rows keep it.
-                (lesson.class, lesson.error, lesson.remedy) = (None, None, None);
-            }
-            Effect::Count => lesson.failures += 1,
-            Effect::Open { probe_in } => {
-                lesson.failures = (lesson.failures + 1).max(OPEN_AT);
-                lesson.probe_in = Some(probe_in.as_secs_f64());
-            }
-            Effect::Throttle { wait } => lesson.throttle = Some(wait.as_secs_f64()),
-            Effect::Pause { reason } => lesson.pause = Some(reason.clone()),
-        }
-        transaction(|| connections::learn(name, &lesson))?;
-        lane.look.failures = lesson.failures;
-        lane.look.probe_in = lesson.probe_in;
-        lane.look.throttled_for = lesson.throttle;
-        lane.look.paused |= lesson.pause.is_some();
-        if effect == Effect::Close {
-            lane.last_ok_written = Some(Instant::now());
+            self.pool.submit(move || job::probe(connection, &client));
         }
         Ok(())
     }
@@ -578,155 +418,3 @@ fn prepare(lane: &mut Lane) -> Result<(), Failure> {
         .map(|_| ())
 }
 
-fn patience(config: &OutboundConfig, model: &str) -> Patience {
-    let of_model = config.models.get(model);
-    let base = of_model
-        .and_then(|model| model.base_backoff_seconds)
-        .map(Duration::from_secs_f64);
-    Patience {
-        max_attempts: of_model
-            .and_then(|model| model.max_attempts)
-            .unwrap_or_else(gucs::max_attempts),
-        backoff: Backoff {
-            base: base.unwrap_or_else(gucs::backoff_base),
-            cap: gucs::backoff_cap(),
-        },
-        unknown_grace: gucs::unknown_grace(),
-    }
-}
-
-fn columns(id: i64, key: Option<i64>, settlement: Settlement) -> Settled {
-    let mut row = Settled {
-        id,
-        key,
-        status: "done",
-        odoo_id: None,
-        class: None,
-        error: None,
-        wait: 0.0,
-        refund: false,
-        hold: None,
-    };
-    match settlement {
-        Settlement::Done { odoo_id } => row.odoo_id = odoo_id,
-        Settlement::Retry {
-            wait,
-            refund,
-            hold,
-            failure,
-        } => {
-            row.status = "queued";
-            row.wait = wait.as_secs_f64();
-            row.refund = refund;
-            row.hold = hold.map(|hold| hold.as_secs_f64());
-            row.class = Some(failure.class.name());
-            row.error = Some(words(failure));
-        }
-        Settlement::Dead { hold, failure } => {
-            row.status = "failed";
-            row.hold = hold.map(|hold| hold.as_secs_f64());
-            row.class = Some(failure.class.name());
-            row.error = Some(words(failure));
-        }
-    }
-    row
-}
-
-fn words(failure: Failure) -> String {
-    match failure.remedy {
-        Some(remedy) => format!("{} — {remedy}", failure.message),
-        None => failure.message,
-    }
-}
-
-/// A row that was claimed and not sent.
-fn returned(id: i64, key: Option<i64>) -> Settled {
-    Settled {
-        id,
-        key,
-        status: "queued",
-        odoo_id: None,
-        class: None,
-        error: None,
-        wait: 0.0,
-        refund: true,
-        hold: None,
-    }
-}
-
-enum Teaches {
-    /// Nothing was asked.
-    Nothing,
-    Answered,
-    Failed(Failure),
-}
-
-/// What the outcomes of one batch say about the endpoint: the gravest failure that is the endpoint's, else that it answered.
-fn teaches(outcomes: &[(i64, Outcome)]) -> Teaches {
-    let gravity = |failure: &&Failure| match failure.class {
-        ErrorClass::Misconfigured => 4,
-        ErrorClass::Throttled => 3,
-        ErrorClass::Unreachable => 2,
-        ErrorClass::Unknown | ErrorClass::Server => 1,
-        _ => 0,
-    };
-    let failures = outcomes.iter().filter_map(|(_, outcome)| match outcome {
-        Outcome::Failed(failure) => Some(failure),
-        Outcome::Delivered { .. } => None,
-    });
-    let gravest = failures.max_by_key(gravity);
-    let delivered = outcomes
-        .iter()
-        .any(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. }));
-    match gravest {
-        // One row that Odoo chokes on says nothing against an endpoint that took its neighbours.
-        Some(failure) if gravity(&failure) > 1 || (gravity(&failure) == 1 && !delivered) => {
-            Teaches::Failed(failure.clone())
-        }
-        Some(_) => Teaches::Answered,
-        None => Teaches::Answered,
-    }
-}
-
-/// One batch on a thread. Knows nothing of Postgres.
-struct Job {
-    client: Arc<Client>,
-    connection: String,
-    config: Arc<OutboundConfig>,
-    claim: i64,
-    batch: Batch,
-    deadline: Option<Instant>,
-}
-
-impl Job {
-    fn run(self) -> Finished {
-        let deadline = self.deadline;
-        let should_stop = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let context = DeliverContext {
-            namespace: &self.config.namespace,
-            connection: &self.connection,
-            should_stop: &should_stop,
-        };
-        let outcomes = catch_unwind(AssertUnwindSafe(|| {
-            odoo::deliver(&self.client, &self.batch, &context)
-        }));
-        // Nobody knows how far it came.
-        let outcomes = outcomes.unwrap_or_else(|_| {
-            let failure = Failure::new(
-                ErrorClass::Unknown,
-                "a defect in pg_etl stopped this delivery half-way; the server log has its place",
-            );
-            self.batch
-                .rows
-                .iter()
-                .map(|row| (row.id, Outcome::Failed(failure.clone())))
-                .collect()
-        });
-        Finished::Sent {
-            connection: self.connection,
-            claim: self.claim,
-            outcomes,
-            calls: 1,
-        }
-    }
-}

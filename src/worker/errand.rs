@@ -14,6 +14,7 @@ use pgrx::prelude::*;
 use serde_json::{Value, json};
 
 use super::engine::{Engine, Limits};
+use super::ground::{self, Ground};
 use super::{roster, session};
 use crate::connections::{secret, store as connections};
 use crate::error::complain;
@@ -250,7 +251,6 @@ fn wait_until_answered(
             return false;
         }
         session::wait_interruptibly(
-            None,
             Duration::from_millis(100).min(give_up.saturating_duration_since(Instant::now())),
         );
     }
@@ -297,6 +297,17 @@ pub extern "C-unwind" fn errand_main(argument: pg_sys::Datum) {
 }
 
 fn drain(shared: &Shared, limits: Limits) -> Value {
+    if !crate::gucs::enabled() {
+        return json!({"remaining": waiting_rows(), "note": "etl.enabled is off: nothing is delivered"});
+    }
+    match ground::look() {
+        Ok(Ground::Ready(_)) => {}
+        Ok(Ground::OtherVersion) => return json!({"error": "library and extension differ in version: ALTER EXTENSION pg_etl UPDATE;"}),
+        Ok(Ground::NotSetUp | Ground::Gone) => {
+            return json!({"error": "etl.setup() has not been committed yet; a drain sees committed state only"});
+        }
+        Err(aborted) => return json!({"error": aborted.message}),
+    }
     let mut engine = match Engine::start(limits) {
         Ok(engine) => engine,
         Err(message) => return json!({"error": message}),
@@ -329,17 +340,23 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
                 Duration::from_millis(200)
             }
         };
-        session::wait(Some(engine.readable()), wait.min(Duration::from_secs(1)));
+        let readable = Some(engine.readable());
+        session::wait(readable, wait.min(Duration::from_secs(1)), || engine.last_words());
     };
-    let remaining = session::transaction(|| {
-        let query = "SELECT (SELECT count(*) FROM etl.queue) + (SELECT coalesce(sum(cardinality(c.ids)), 0) FROM etl.claims c)::bigint";
-        Spi::get_one::<i64>(query).unwrap_or_else(|error| crate::error::spi_failed(error))
-    });
-    let mut answer = json!({"remaining": remaining.ok().flatten()});
+    let mut answer = json!({"remaining": waiting_rows()});
     if let (Some(note), Some(fields)) = (note, answer.as_object_mut()) {
         fields.insert("note".to_owned(), json!(note));
     }
     answer
+}
+
+/// Rows that wait or are on their way.
+fn waiting_rows() -> Option<i64> {
+    let counted = session::transaction(|| {
+        let query = "SELECT (SELECT count(*) FROM etl.queue) + (SELECT coalesce(sum(cardinality(c.ids)), 0) FROM etl.claims c)::bigint";
+        Spi::get_one::<i64>(query).unwrap_or_else(|error| crate::error::spi_failed(error))
+    });
+    counted.ok().flatten()
 }
 
 /// Asks an endpoint. The secret is read in a transaction, the endpoint asked outside of any, on a thread.
@@ -388,7 +405,7 @@ fn test(connection: &str) -> Value {
             Some(Err(_)) => {
                 return json!({"ok": false, "error": {"class": "bug", "message": "the test failed inside pg_etl"}});
             }
-            None => session::wait(Some(pool.readable()), Duration::from_secs(1)),
+            None => session::wait(Some(pool.readable()), Duration::from_secs(1), || {}),
         };
     }
 }

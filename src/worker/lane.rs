@@ -12,13 +12,15 @@ use pg_etl_core::secret::Secret;
 
 use crate::connections::store::Look;
 use crate::gucs;
-use crate::outbox::store::{ClaimedRows, Cursor, LAP_START, OutboundConfig, RawRow, Remaining};
+use crate::outbox::store::{ClaimedRows, Cursor, OutboundConfig, RawRow, Remaining};
 
 /// One connection. Lives as long as the connection is configured.
 pub struct Lane {
     pub look: Look,
     pub claims: Vec<Claim>,
     pub cursor: Cursor,
+    /// Whether the lap that is under way has claimed anything.
+    pub lap_found: bool,
     pub probing: bool,
     /// Something of the last round says that nothing more may be sent before the next look.
     pub closed: bool,
@@ -54,7 +56,8 @@ impl Lane {
         Self {
             look,
             claims: Vec::new(),
-            cursor: LAP_START,
+            cursor: Cursor::START,
+            lap_found: false,
             probing: false,
             closed: false,
             blocked_until: None,
@@ -81,8 +84,9 @@ impl Lane {
     /// Whether the circuit is open and a probe is due.
     pub fn wants_probe(&self) -> bool {
         !self.probing
+            && self.look.failures >= OPEN_AT
             && !self.look.paused
-            && self.look.probe_in.is_some_and(|seconds| seconds <= 0.0)
+            && self.look.probe_in.is_none_or(|seconds| seconds <= 0.0)
     }
 
     /// Whether rows wait that may be due.
@@ -134,8 +138,8 @@ impl Lane {
         self.client.as_ref()
     }
 
-    /// Seconds until something is due by itself; `None`: nothing is.
-    pub fn next_due(&self) -> Option<Duration> {
+    /// How long until something is to be done that nothing else wakes us for; `None`: nothing is. `has_room`: it could be sent.
+    pub fn next_due(&self, has_room: bool) -> Option<Duration> {
         let seconds = |value: Option<f64>| {
             value.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)))
         };
@@ -150,6 +154,9 @@ impl Lane {
         }
         if self.look.throttled_for.is_some_and(|wait| wait > 0.0) {
             return seconds(self.look.throttled_for);
+        }
+        if !has_room {
+            return None;
         }
         let blocked = self
             .blocked_until

@@ -52,7 +52,7 @@ pub extern "C-unwind" fn launcher_main(_argument: pg_sys::Datum) {
                 Err(aborted) => log!("pg_etl launcher: {}", aborted.message),
             }
         }
-        session::wait(None, watch.next_round());
+        session::wait(None, watch.next_round(), || {});
     }
 }
 

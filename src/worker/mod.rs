@@ -9,13 +9,17 @@
 
 mod engine;
 mod errand;
+mod ground;
+mod job;
 mod lane;
 mod launcher;
+mod learning;
 mod owner;
 mod pool;
 mod resident;
 mod roster;
 mod session;
+mod settling;
 
 pub use errand::{Errand, run as run_errand};
 pub use lane::{check as check_row, client_settings};

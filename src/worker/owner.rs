@@ -1,6 +1,8 @@
 //! Session locks that say who is alive. A claim names its owner's number; while that owner's session lives it holds the lock
 //! of that number, so a dead owner is known at once and not by time. The lock class is out of reach of SQL's advisory locks.
 
+use std::sync::OnceLock;
+
 use pgrx::prelude::*;
 
 /// `field4` of SQL's advisory locks is 1 or 2.
@@ -35,8 +37,14 @@ pub fn try_lock(tag: &pg_sys::LOCKTAG, mode: i32) -> bool {
     free
 }
 
-/// Takes a number nobody else holds, until this process ends. Inside a transaction.
+/// This process' number, once it has one: locks of a session outlive a transaction that is aborted.
+static OWNER: OnceLock<i64> = OnceLock::new();
+
+/// Takes a number nobody else holds, until this process ends; the same one each time. Inside a transaction.
 pub fn become_owner() -> i64 {
+    if let Some(number) = OWNER.get() {
+        return *number;
+    }
     loop {
         let number = Spi::get_one::<i64>("SELECT pg_catalog.nextval('etl.owner_seq')")
             .unwrap_or_else(|error| crate::error::spi_failed(error))
@@ -47,7 +55,7 @@ pub fn become_owner() -> i64 {
             pg_sys::ExclusiveLock as i32,
             true,
         ) {
-            return number;
+            return *OWNER.get_or_init(|| number);
         }
     }
 }

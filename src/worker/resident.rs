@@ -5,150 +5,120 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use super::engine::{Engine, Limits};
+use super::ground::{self, Ground};
 use super::roster::{self, Doing, Slot};
 use super::session;
 use crate::gucs;
 
 /// How often an idle worker looks whether it stands in somebody's way; no query.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What a transaction finds before any work is done.
-enum Ground {
-    /// With the extension's OID: another one is another extension, whose claims are not ours.
-    Ready(pg_sys::Oid),
-    NotSetUp,
-    OtherVersion,
-    Gone,
-}
+/// How often a worker looks whether it can begin: a restore sets up without waking anybody.
+const NOT_YET: Duration = Duration::from_secs(5);
 
 /// Entry point. The argument holds the database's OID and the number of our slot.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn resident_main(argument: pg_sys::Datum) {
     let argument = argument.value() as u64;
-    let Some(slot) = roster::slot((argument & 0xffff_ffff) as usize) else {
-        return;
-    };
+    let Some(slot) = roster::slot((argument & 0xffff_ffff) as usize) else { return };
     slot.enter();
     session::connect(pg_sys::Oid::from((argument >> 32) as u32));
-    serve(slot);
+    // Before anything else: a role that the database or this user's settings ask for has no right here. Without the role there is
+    // no extension either, and the first look finds that out.
+    session::become_worker();
+    Resident { slot, engine: None, extension: None }.serve();
 }
 
-/// Returns when the worker must leave; the launcher reads from the slot why.
-fn serve(slot: &'static Slot) {
-    let mut engine: Option<Engine> = None;
-    let mut look_at = Instant::now();
-    let mut is_worker = false;
-    let mut serving = None;
-    loop {
-        if !session::database_is_free() {
-            slot.set(Doing::MadeRoom);
-            return;
-        }
-        let now = Instant::now();
-        if now >= look_at {
-            match ground() {
-                Ok(Ground::Ready(extension)) if *serving.get_or_insert(extension) != extension => {
-                    slot.set(Doing::MadeRoom);
-                    return;
-                }
-                Ok(Ground::Ready(_)) if !gucs::enabled() => {
-                    slot.set(Doing::Disabled);
-                    look_at = now + gucs::poll_interval();
-                }
-                Ok(Ground::Ready(_)) => {
-                    if !is_worker {
-                        is_worker = session::become_worker();
-                    }
-                    let wait = if is_worker {
-                        work(&mut engine, slot)
-                    } else {
-                        gucs::poll_interval()
-                    };
-                    look_at = Instant::now() + wait;
-                }
-                Ok(Ground::NotSetUp) => {
-                    slot.set(Doing::NotSetUp);
-                    engine = None;
-                    look_at = now + gucs::poll_interval();
-                }
-                Ok(Ground::OtherVersion) => {
-                    slot.set(Doing::OtherVersion);
-                    look_at = now + gucs::poll_interval();
-                }
-                Ok(Ground::Gone) => {
-                    slot.set(Doing::NoExtension);
-                    return;
-                }
-                Err(aborted) => {
-                    slot.set(Doing::Trouble);
-                    log!("pg_etl worker: {}", aborted.message);
-                    look_at = now + TICK;
+struct Resident {
+    slot: &'static Slot,
+    engine: Option<Engine>,
+    /// The extension that we serve; when it is another one, everything we know is of the old one.
+    extension: Option<pg_sys::Oid>,
+}
+
+impl Resident {
+    /// Returns when the worker must leave; the launcher reads from the slot why. What was on the wire is taken back by the next
+    /// worker, which finds our lock free.
+    fn serve(mut self) {
+        let mut look_at = Instant::now();
+        loop {
+            if !session::database_is_free() {
+                self.engine.iter_mut().for_each(Engine::last_words);
+                return self.slot.set(Doing::MadeRoom);
+            }
+            if Instant::now() >= look_at {
+                match self.step() {
+                    Ok(wait) => look_at = Instant::now() + wait,
+                    Err(why) => return self.slot.set(why),
                 }
             }
-        }
-        let timeout = look_at.saturating_duration_since(Instant::now()).min(TICK);
-        if session::wait(engine.as_ref().map(Engine::readable), timeout) {
-            look_at = Instant::now();
+            let timeout = look_at.saturating_duration_since(Instant::now()).min(TICK);
+            let readable = self.engine.as_ref().map(Engine::readable);
+            if session::wait(readable, timeout, || self.engine.iter_mut().for_each(Engine::last_words)) {
+                look_at = Instant::now();
+                self.engine.iter_mut().for_each(Engine::woken);
+            }
         }
     }
-}
 
-fn ground() -> Result<Ground, session::Aborted> {
-    session::transaction(|| {
-        // SAFETY: a catalog look-up inside a transaction.
-        let extension = unsafe { pg_sys::get_extension_oid(c"pg_etl".as_ptr(), true) };
-        if extension == pg_sys::InvalidOid {
-            return Ground::Gone;
-        }
-        let version = Spi::get_one::<String>(
-            "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'",
-        );
-        if version
-            .unwrap_or_else(|error| crate::error::spi_failed(error))
-            .as_deref()
-            != Some(env!("CARGO_PKG_VERSION"))
-        {
-            return Ground::OtherVersion;
-        }
-        if crate::setup::is_set_up() {
-            Ground::Ready(extension)
-        } else {
-            Ground::NotSetUp
-        }
-    })
-}
-
-/// One turn of the engine; returns how long until the next one if nothing happens.
-fn work(engine: &mut Option<Engine>, slot: &'static Slot) -> Duration {
-    let running = match engine {
-        Some(running) => running,
-        None => match Engine::start(Limits::none()) {
-            Ok(started) => engine.insert(started),
-            Err(message) => {
-                slot.set(Doing::Trouble);
-                log!("pg_etl worker: {message}");
-                return TICK;
+    /// One look and what follows from it; how long until the next one, or why to leave.
+    fn step(&mut self) -> Result<Duration, Doing> {
+        let ground = match ground::look() {
+            Ok(ground) => ground,
+            Err(aborted) => return Ok(self.trouble(&aborted.message)),
+        };
+        match ground {
+            Ground::Gone => Err(Doing::NoExtension),
+            Ground::Ready(extension) if *self.extension.get_or_insert(extension) != extension => Err(Doing::MadeRoom),
+            Ground::Ready(_) if gucs::enabled() => Ok(self.work()),
+            Ground::Ready(_) => Ok(self.rest(Doing::Disabled)),
+            Ground::OtherVersion => Ok(self.rest(Doing::OtherVersion)),
+            // The state was there and is gone, and with it what our claims refer to.
+            Ground::NotSetUp if self.engine.is_some() => Err(Doing::MadeRoom),
+            Ground::NotSetUp => {
+                self.slot.set(Doing::NotSetUp);
+                Ok(NOT_YET)
             }
-        },
-    };
-    session::show_activity(Some(c"pg_etl: delivering"));
-    let turn = running.turn();
-    session::show_activity(None);
-    match turn {
-        Ok(next) => {
-            slot.count_delivered(running.take_delivered());
-            slot.set(if running.is_busy() {
-                Doing::Working
-            } else {
-                Doing::Idle
-            });
-            next
         }
-        Err(aborted) => {
-            slot.set(Doing::Trouble);
-            log!("pg_etl worker: {}", aborted.message);
-            TICK
+    }
+
+    /// One turn of the engine.
+    fn work(&mut self) -> Duration {
+        let engine = match &mut self.engine {
+            Some(engine) => engine,
+            None => match Engine::start(Limits::none()) {
+                Ok(engine) => self.engine.insert(engine),
+                Err(message) => return self.trouble(&message),
+            },
+        };
+        session::show_activity(Some(c"pg_etl: delivering"));
+        let turn = engine.turn();
+        session::show_activity(None);
+        self.slot.count_delivered(engine.take_delivered());
+        match turn {
+            Ok(next) => {
+                self.slot.set(if engine.is_busy() { Doing::Working } else { Doing::Idle });
+                next
+            }
+            Err(aborted) => self.trouble(&aborted.message),
         }
+    }
+
+    /// Nothing new is claimed or sent; what is on the wire is still settled.
+    fn rest(&mut self, why: Doing) -> Duration {
+        self.slot.set(why);
+        match self.engine.as_mut().map(Engine::wind_down) {
+            None | Some(Ok(())) => gucs::poll_interval(),
+            Some(Err(aborted)) => {
+                log!("pg_etl worker: {}", aborted.message);
+                TICK
+            }
+        }
+    }
+
+    fn trouble(&self, message: &str) -> Duration {
+        self.slot.set(Doing::Trouble);
+        log!("pg_etl worker: {message}");
+        TICK
     }
 }

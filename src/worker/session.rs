@@ -80,6 +80,10 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"transaction_read_only", c"off"),
     (c"default_transaction_deferrable", c"off"),
     (c"session_replication_role", c"origin"),
+    // Off would mean: refuse to read a table that has policies.
+    (c"row_security", c"on"),
+    #[cfg(feature = "pg17")]
+    (c"transaction_timeout", c"0"),
     // A lock that somebody keeps is waited for a moment; the row is still there a second later.
     (c"lock_timeout", c"1s"),
     (c"statement_timeout", c"0"),
@@ -159,10 +163,21 @@ pub fn show_activity(doing: Option<&CStr>) {
     unsafe { pg_sys::pgstat_report_activity(state, text) };
 }
 
-/// Waits for a wake, for `readable`, or for `timeout`; then does what signals asked for (SIGTERM ends the process here).
-/// Never called inside a transaction. Returns whether it was woken before the timeout.
-pub fn wait(readable: Option<RawFd>, timeout: Duration) -> bool {
-    let woken = wait_interruptibly(readable, timeout);
+/// Waits for a wake, for `readable`, or for `timeout`; then does what signals asked for. SIGTERM ends the process here, after
+/// `last_words`, which may use transactions. Never called inside a transaction. Returns whether it was woken before the timeout.
+pub fn wait(readable: Option<RawFd>, timeout: Duration, last_words: impl FnOnce()) -> bool {
+    let woken = wait_for_events(readable, timeout);
+    // SAFETY: flags of our signal handler, read and written on the main thread. SIGTERM is set aside for as long as the last words
+    // take (every lock in them has a timeout); a second one ends them.
+    unsafe {
+        if pg_sys::ProcDiePending != 0 {
+            pg_sys::ProcDiePending = 0;
+            last_words();
+            pg_sys::ProcDiePending = 1;
+            pg_sys::InterruptPending = 1;
+        }
+    }
+    check_for_interrupts!();
     // SAFETY: the flag is set by our SIGHUP handler and read on the main thread; outside a transaction.
     unsafe {
         if pg_sys::ConfigReloadPending != 0 {
@@ -174,7 +189,12 @@ pub fn wait(readable: Option<RawFd>, timeout: Duration) -> bool {
 }
 
 /// The same for a backend inside a transaction: open to cancellation, and settings stay as they are.
-pub fn wait_interruptibly(readable: Option<RawFd>, timeout: Duration) -> bool {
+pub fn wait_interruptibly(timeout: Duration) {
+    wait_for_events(None, timeout);
+    check_for_interrupts!();
+}
+
+fn wait_for_events(readable: Option<RawFd>, timeout: Duration) -> bool {
     let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX).clamp(0, 3_600_000);
     let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     if readable.is_some() {
@@ -188,7 +208,6 @@ pub fn wait_interruptibly(readable: Option<RawFd>, timeout: Duration) -> bool {
         pg_sys::ResetLatch(pg_sys::MyLatch);
         happened
     };
-    check_for_interrupts!();
     happened.cast_unsigned() & (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE) != 0
 }
 

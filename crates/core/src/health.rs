@@ -31,7 +31,13 @@ pub struct Signals {
     pub library_version: String,
     pub extension_version: String,
     pub workers: Vec<WorkerSignal>,
+    /// This database is a copy, and its worker has not paused it yet.
+    #[serde(default)]
+    pub copied: bool,
     pub queued: u64,
+    /// Rows that the outbox calls queued and that came in behind its triggers' back.
+    #[serde(default)]
+    pub unseen: u64,
     /// Age of the oldest row that could go and has not, in seconds.
     pub oldest_due_seconds: f64,
     pub dead_letters: u64,
@@ -169,6 +175,16 @@ fn above<T: PartialOrd>(value: T, (warn, fail): (T, T)) -> Status {
 }
 
 fn setup(signals: &Signals) -> Finding {
+    if signals.copied {
+        return finding(
+            "setup",
+            Status::Fail,
+            "copy",
+            "done",
+            "this database is a copy or was restored: nothing is sent before you say so",
+            "If this database is to deliver from now on: SELECT etl.resume();",
+        );
+    }
     if signals.set_up {
         finding(
             "setup",
@@ -267,6 +283,10 @@ fn worker(signals: &Signals) -> Finding {
 }
 
 fn outbox(signals: &Signals) -> Finding {
+    if signals.unseen > 0 {
+        let detail = format!("{} queued rows came in while the triggers were off, and will not be delivered", signals.unseen);
+        return finding("outbox", Status::Fail, format!("{} unseen", signals.unseen), "0", detail, "SELECT etl.setup();  derives the queue anew.");
+    }
     let status = above(signals.queued, DEPTH);
     finding(
         "outbox",

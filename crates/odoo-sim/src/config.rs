@@ -16,7 +16,10 @@ pub struct ApiKey {
 impl ApiKey {
     /// A key that never expires.
     pub fn new(key: impl Into<String>) -> Self {
-        Self { key: key.into(), expires: None }
+        Self {
+            key: key.into(),
+            expires: None,
+        }
     }
 
     pub(crate) fn is_valid(&self, now: SystemTime) -> bool {
@@ -41,7 +44,10 @@ impl Rights {
 
     /// Exactly these operations on `model`.
     pub fn only(model: &str, allow: &[&str]) -> Self {
-        Self { model: model.into(), allow: allow.iter().map(|op| (*op).into()).collect() }
+        Self {
+            model: model.into(),
+            allow: allow.iter().map(|op| (*op).into()).collect(),
+        }
     }
 }
 
@@ -62,7 +68,11 @@ pub struct Account {
 
 impl Account {
     pub(crate) fn may(&self, model: &str, operation: &str) -> bool {
-        let rule = self.rights.iter().find(|r| r.model == model).or_else(|| self.rights.iter().find(|r| r.model == "*"));
+        let rule = self
+            .rights
+            .iter()
+            .find(|r| r.model == model)
+            .or_else(|| self.rights.iter().find(|r| r.model == "*"));
         match rule {
             Some(rule) => rule.allow.iter().any(|op| op == operation),
             None => self.rights.is_empty(),

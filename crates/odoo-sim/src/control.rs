@@ -46,8 +46,14 @@ pub(crate) fn answer(shared: &Arc<Shared>, request: &Request, path: &str) -> Ans
 
 fn control(shared: &Arc<Shared>, request: &Request, path: &str) -> Result<Json, (u16, String)> {
     let done = json!({"ok": true});
-    match (request.verb.as_str(), path.split_once('/').map_or((path, ""), |parts| parts)) {
-        ("GET", ("records", model)) => Ok(records(shared, model).into_iter().map(Json::Object).collect()),
+    match (
+        request.verb.as_str(),
+        path.split_once('/').map_or((path, ""), |parts| parts),
+    ) {
+        ("GET", ("records", model)) => Ok(records(shared, model)
+            .into_iter()
+            .map(Json::Object)
+            .collect()),
         ("GET", ("requests", _)) => Ok(json!(locked(&shared.journal).entries())),
         ("DELETE", ("requests", _)) => {
             locked(&shared.journal).clear();
@@ -75,14 +81,24 @@ fn control(shared: &Arc<Shared>, request: &Request, path: &str) -> Result<Json, 
         }
         ("POST", ("keys", _)) => {
             let new: NewKey = read(request)?;
-            let expires = new.expires_in.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
+            let expires = new
+                .expires_in
+                .map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
             let mut accounts = locked(&shared.accounts);
-            let account = accounts.iter_mut().find(|account| account.uid == new.uid).ok_or((404, "no such uid".into()))?;
-            account.keys.push(ApiKey { key: new.key, expires });
+            let account = accounts
+                .iter_mut()
+                .find(|account| account.uid == new.uid)
+                .ok_or((404, "no such uid".into()))?;
+            account.keys.push(ApiKey {
+                key: new.key,
+                expires,
+            });
             Ok(done)
         }
         ("DELETE", ("keys", key)) => {
-            locked(&shared.accounts).iter_mut().for_each(|account| account.keys.retain(|known| known.key != key));
+            locked(&shared.accounts)
+                .iter_mut()
+                .for_each(|account| account.keys.retain(|known| known.key != key));
             Ok(done)
         }
         ("DELETE", ("accounts", uid)) => {
@@ -92,7 +108,10 @@ fn control(shared: &Arc<Shared>, request: &Request, path: &str) -> Result<Json, 
         ("POST", ("rights", _)) => {
             let new: NewRights = read(request)?;
             let mut accounts = locked(&shared.accounts);
-            let account = accounts.iter_mut().find(|account| account.uid == new.uid).ok_or((404, "no such uid".into()))?;
+            let account = accounts
+                .iter_mut()
+                .find(|account| account.uid == new.uid)
+                .ok_or((404, "no such uid".into()))?;
             account.rights = new.rights;
             Ok(done)
         }
@@ -104,16 +123,21 @@ fn control(shared: &Arc<Shared>, request: &Request, path: &str) -> Result<Json, 
         ("POST", ("down", _)) => {
             let down: Down = read(request)?;
             let shared = Arc::clone(shared);
-            let _ = thread::Builder::new().name("sim-down".into()).spawn(move || {
-                // The answer to this request goes out first.
-                thread::sleep(Duration::from_millis(50));
-                crate::server::stop(&shared);
-                thread::sleep(Duration::from_millis(down.ms));
-                let _ = crate::server::start(&shared);
-            });
+            let _ = thread::Builder::new()
+                .name("sim-down".into())
+                .spawn(move || {
+                    // The answer to this request goes out first.
+                    thread::sleep(Duration::from_millis(50));
+                    crate::server::stop(&shared);
+                    thread::sleep(Duration::from_millis(down.ms));
+                    let _ = crate::server::start(&shared);
+                });
             Ok(done)
         }
-        _ => Err((404, "unknown control request; see the README of odoo-sim".into())),
+        _ => Err((
+            404,
+            "unknown control request; see the README of odoo-sim".into(),
+        )),
     }
 }
 

@@ -37,7 +37,10 @@ pub(crate) type Outcome<T> = Result<T, Exception>;
 
 impl Exception {
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into() }
+        Self {
+            class,
+            message: message.into(),
+        }
     }
 
     pub fn user(message: impl Into<String>) -> Self {
@@ -65,14 +68,20 @@ impl Exception {
     }
 
     pub fn conflict() -> Self {
-        Self::new(Class::Serialization, "could not serialize access due to concurrent update\n")
+        Self::new(
+            Class::Serialization,
+            "could not serialize access due to concurrent update\n",
+        )
     }
 
     /// Odoo's words for a record that is gone.
     pub fn missing(model: &str, ids: &[i64], uid: i64) -> Self {
         Self::new(
             Class::Missing,
-            format!("Record does not exist or has been deleted.\n(Record: {}, User: {uid})", record_repr(model, ids)),
+            format!(
+                "Record does not exist or has been deleted.\n(Record: {}, User: {uid})",
+                record_repr(model, ids)
+            ),
         )
     }
 
@@ -84,7 +93,10 @@ impl Exception {
     /// What Postgres says to something that is no integer, in place of an id.
     pub fn not_an_id(value: &Json) -> Self {
         let shown = crate::orm::python::text(value);
-        Self::database("InvalidTextRepresentation", format!("invalid input syntax for type integer: \"{shown}\"\n"))
+        Self::database(
+            "InvalidTextRepresentation",
+            format!("invalid input syntax for type integer: \"{shown}\"\n"),
+        )
     }
 
     /// An exception of any Python name, known ones with their own status.
@@ -154,7 +166,11 @@ impl Exception {
     pub fn body(&self) -> Json {
         let text = self.text();
         let arguments = match self.class {
-            Class::NotFound | Class::Unauthorized | Class::BadRequest | Class::Unprocessable | Class::TooLarge => {
+            Class::NotFound
+            | Class::Unauthorized
+            | Class::BadRequest
+            | Class::Unprocessable
+            | Class::TooLarge => {
                 json!([text, self.status()])
             }
             _ => json!([text]),
@@ -184,6 +200,12 @@ impl Exception {
 pub(crate) fn record_repr(model: &str, ids: &[i64]) -> String {
     match ids {
         [one] => format!("{model}({one},)"),
-        many => format!("{model}({})", many.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")),
+        many => format!(
+            "{model}({})",
+            many.iter()
+                .map(i64::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
     }
 }

@@ -118,7 +118,15 @@ fn certain() -> f64 {
 impl Fault {
     /// This effect, for every call until [`crate::Sim::clear_faults`].
     pub fn new(effect: Effect) -> Self {
-        Self { effect, model: None, method: None, nth: 1, times: None, probability: 1.0, committed: false }
+        Self {
+            effect,
+            model: None,
+            method: None,
+            nth: 1,
+            times: None,
+            probability: 1.0,
+            committed: false,
+        }
     }
 
     /// Only calls of `model.method`.
@@ -168,7 +176,8 @@ impl Fault {
     }
 
     fn matches(&self, model: &str, method: &str) -> bool {
-        self.model.as_deref().is_none_or(|name| name == model) && self.method.as_deref().is_none_or(|name| name == method)
+        self.model.as_deref().is_none_or(|name| name == model)
+            && self.method.as_deref().is_none_or(|name| name == method)
     }
 }
 
@@ -186,11 +195,18 @@ struct Armed {
 
 impl Plan {
     pub fn new(seed: u64) -> Self {
-        Self { armed: vec![], random: StdRng::seed_from_u64(seed) }
+        Self {
+            armed: vec![],
+            random: StdRng::seed_from_u64(seed),
+        }
     }
 
     pub fn arm(&mut self, fault: Fault) {
-        self.armed.push(Armed { fault, matched: 0, struck: 0 });
+        self.armed.push(Armed {
+            fault,
+            matched: 0,
+            struck: 0,
+        });
     }
 
     pub fn clear(&mut self) {
@@ -213,7 +229,9 @@ impl Plan {
             if armed.matched < armed.fault.nth || !left {
                 continue;
             }
-            if armed.fault.probability >= 1.0 || self.random.random::<f64>() < armed.fault.probability {
+            if armed.fault.probability >= 1.0
+                || self.random.random::<f64>() < armed.fault.probability
+            {
                 armed.struck += 1;
                 striking.push(armed.fault.clone());
             }
@@ -229,7 +247,12 @@ mod tests {
     #[test]
     fn strikes_only_what_it_is_for() {
         let mut plan = Plan::new(1);
-        plan.arm(Fault::new(Effect::Reset).on("res.partner", "load").nth(2).times(1));
+        plan.arm(
+            Fault::new(Effect::Reset)
+                .on("res.partner", "load")
+                .nth(2)
+                .times(1),
+        );
         assert!(plan.strike("res.partner", "write").is_empty());
         assert!(plan.strike("res.partner", "load").is_empty());
         assert_eq!(plan.strike("res.partner", "load").len(), 1);
@@ -241,7 +264,9 @@ mod tests {
         let strikes = |seed| {
             let mut plan = Plan::new(seed);
             plan.arm(Fault::new(Effect::Reset).probability(0.5));
-            (0..64).map(|_| plan.strike("m", "f").len()).collect::<Vec<_>>()
+            (0..64)
+                .map(|_| plan.strike("m", "f").len())
+                .collect::<Vec<_>>()
         };
         assert_eq!(strikes(7), strikes(7));
         assert!(strikes(7).contains(&0) && strikes(7).contains(&1));
@@ -249,7 +274,15 @@ mod tests {
 
     #[test]
     fn faults_travel_as_json() {
-        let fault: Fault = serde_json::from_str(r#"{"effect":{"kind":"status","status":503},"times":2}"#).unwrap();
-        assert_eq!(fault, Fault::new(Effect::Status { status: 503, retry_after: None }).times(2));
+        let fault: Fault =
+            serde_json::from_str(r#"{"effect":{"kind":"status","status":503},"times":2}"#).unwrap();
+        assert_eq!(
+            fault,
+            Fault::new(Effect::Status {
+                status: 503,
+                retry_after: None
+            })
+            .times(2)
+        );
     }
 }

@@ -53,7 +53,11 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub fn new(limit: usize) -> Self {
-        Self { entries: VecDeque::new(), limit, totals: Totals::default() }
+        Self {
+            entries: VecDeque::new(),
+            limit,
+            totals: Totals::default(),
+        }
     }
 
     /// Logs an arrival and gives its number.
@@ -77,8 +81,12 @@ impl Journal {
             self.totals.committed += 1;
             self.totals.records += records as u64;
         }
-        let Some(first) = self.entries.front().map(|entry| entry.number) else { return };
-        let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        let Some(first) = self.entries.front().map(|entry| entry.number) else {
+            return;
+        };
+        let at = number
+            .checked_sub(first)
+            .and_then(|at| usize::try_from(at).ok());
         if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
             entry.outcome = outcome.to_owned();
         }

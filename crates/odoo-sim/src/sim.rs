@@ -39,14 +39,21 @@ pub(crate) struct Rate {
 
 impl Rate {
     fn new(per_second: Option<f64>) -> Self {
-        Self { per_second, tokens: per_second.unwrap_or(0.0).max(1.0), filled: Instant::now() }
+        Self {
+            per_second,
+            tokens: per_second.unwrap_or(0.0).max(1.0),
+            filled: Instant::now(),
+        }
     }
 
     /// Takes one call's share; the seconds to wait when there is none.
     pub fn take(&mut self) -> Result<(), f64> {
-        let Some(rate) = self.per_second else { return Ok(()) };
+        let Some(rate) = self.per_second else {
+            return Ok(());
+        };
         let now = Instant::now();
-        self.tokens = (self.tokens + now.duration_since(self.filled).as_secs_f64() * rate).min(rate.max(1.0));
+        self.tokens =
+            (self.tokens + now.duration_since(self.filled).as_secs_f64() * rate).min(rate.max(1.0));
         self.filled = now;
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
@@ -122,7 +129,11 @@ impl Sim {
             .into_iter()
             .map(|row| {
                 let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-                (text("complete_name"), text("model"), row["res_id"].as_i64().unwrap_or_default())
+                (
+                    text("complete_name"),
+                    text("model"),
+                    row["res_id"].as_i64().unwrap_or_default(),
+                )
             })
             .collect()
     }
@@ -169,7 +180,10 @@ impl Sim {
 
     /// Gives an account a further key. Nothing happens for a uid without an account.
     pub fn add_key(&self, uid: i64, key: ApiKey) {
-        if let Some(account) = locked(&self.shared.accounts).iter_mut().find(|account| account.uid == uid) {
+        if let Some(account) = locked(&self.shared.accounts)
+            .iter_mut()
+            .find(|account| account.uid == uid)
+        {
             account.keys.push(key);
         }
     }
@@ -183,7 +197,10 @@ impl Sim {
 
     /// Replaces the access rules of an account.
     pub fn set_rights(&self, uid: i64, rights: Vec<Rights>) {
-        if let Some(account) = locked(&self.shared.accounts).iter_mut().find(|account| account.uid == uid) {
+        if let Some(account) = locked(&self.shared.accounts)
+            .iter_mut()
+            .find(|account| account.uid == uid)
+        {
             account.rights = rights;
         }
     }
@@ -233,7 +250,9 @@ impl Drop for Sim {
 }
 
 pub(crate) fn records(shared: &Shared, model: &str) -> Vec<Map<String, Json>> {
-    let Some(model) = registry().find(model) else { return vec![] };
+    let Some(model) = registry().find(model) else {
+        return vec![];
+    };
     let mut store = locked(&shared.store);
     let ids: Vec<i64> = store.ids(model.index).collect();
     let snapshot = store.commits();
@@ -251,8 +270,13 @@ pub(crate) fn records(shared: &Shared, model: &str) -> Vec<Map<String, Json>> {
 }
 
 fn seeded(store: &mut Store, config: &Config) -> Outcome<()> {
-    let account =
-        Account { uid: 1, login: "__system__".into(), password: String::new(), keys: vec![], rights: vec![] };
+    let account = Account {
+        uid: 1,
+        login: "__system__".into(),
+        password: String::new(),
+        keys: vec![],
+        rights: vec![],
+    };
     let mut env = Env {
         store,
         account: &account,
@@ -276,7 +300,12 @@ impl Shared {
     /// The account behind a bearer key.
     pub fn account_of_key(&self, key: &str) -> Option<Account> {
         let now = SystemTime::now();
-        let owns = |account: &&Account| account.keys.iter().any(|known| known.key == key && known.is_valid(now));
+        let owns = |account: &&Account| {
+            account
+                .keys
+                .iter()
+                .any(|known| known.key == key && known.is_valid(now))
+        };
         locked(&self.accounts).iter().find(owns).cloned()
     }
 }

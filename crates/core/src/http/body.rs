@@ -15,7 +15,11 @@ pub(super) enum BodyError {
 const STEP: (usize, usize) = (16 * 1024, 1024 * 1024);
 
 /// At most `cap` bytes of `reader`. `announced` is what `Content-Length` said: above the cap nothing is read at all.
-pub(super) fn read_capped(reader: &mut dyn Read, announced: Option<u64>, cap: usize) -> Result<Vec<u8>, BodyError> {
+pub(super) fn read_capped(
+    reader: &mut dyn Read,
+    announced: Option<u64>,
+    cap: usize,
+) -> Result<Vec<u8>, BodyError> {
     if announced.is_some_and(|length| length > cap as u64) {
         return Err(BodyError::TooLarge);
     }
@@ -31,7 +35,8 @@ pub(super) fn read_capped(reader: &mut dyn Read, announced: Option<u64>, cap: us
         }
         let step = filled.clamp(STEP.0, STEP.1).min(cap - filled);
         // An allocation that fails must not abort the process that hosts us.
-        body.try_reserve_exact(step).map_err(|_| BodyError::TooLarge)?;
+        body.try_reserve_exact(step)
+            .map_err(|_| BodyError::TooLarge)?;
         body.resize(filled + step, 0);
         let read = read_some(reader, &mut body[filled..])?;
         body.truncate(filled + read);
@@ -59,21 +64,35 @@ mod tests {
     fn a_body_up_to_the_cap_is_read_and_one_byte_more_is_refused() {
         for cap in [0, 1, 3, STEP.0, STEP.0 + 1, 100_000] {
             let whole = vec![7u8; cap];
-            assert_eq!(read_capped(&mut whole.as_slice(), None, cap), Ok(whole.clone()), "{cap}");
+            assert_eq!(
+                read_capped(&mut whole.as_slice(), None, cap),
+                Ok(whole.clone()),
+                "{cap}"
+            );
             let longer = vec![7u8; cap + 1];
-            assert_eq!(read_capped(&mut longer.as_slice(), None, cap), Err(BodyError::TooLarge), "{cap}");
+            assert_eq!(
+                read_capped(&mut longer.as_slice(), None, cap),
+                Err(BodyError::TooLarge),
+                "{cap}"
+            );
         }
     }
 
     #[test]
     fn an_announced_length_over_the_cap_is_refused_unread() {
         let mut endless = std::io::repeat(1);
-        assert_eq!(read_capped(&mut endless, Some(11), 10), Err(BodyError::TooLarge));
+        assert_eq!(
+            read_capped(&mut endless, Some(11), 10),
+            Err(BodyError::TooLarge)
+        );
     }
 
     #[test]
     fn an_endless_body_stops_at_the_cap() {
-        assert_eq!(read_capped(&mut std::io::repeat(1), None, 1 << 20), Err(BodyError::TooLarge));
+        assert_eq!(
+            read_capped(&mut std::io::repeat(1), None, 1 << 20),
+            Err(BodyError::TooLarge)
+        );
     }
 
     #[test]
@@ -84,6 +103,9 @@ mod tests {
                 Err(std::io::Error::other("reset"))
             }
         }
-        assert_eq!(read_capped(&mut Cut, None, 10), Err(BodyError::Cut("reset".to_owned())));
+        assert_eq!(
+            read_capped(&mut Cut, None, 10),
+            Err(BodyError::Cut("reset".to_owned()))
+        );
     }
 }

@@ -25,11 +25,16 @@ pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCerts, String> {
 fn from_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     let mut pem = Vec::new();
     // Before it is opened: opening a named pipe waits for its writer.
-    if !std::fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
+    if !std::fs::metadata(path)
+        .map_err(|error| error.to_string())?
+        .is_file()
+    {
         return Err("not a regular file".to_owned());
     }
     let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(LONGEST_FILE + 1).read_to_end(&mut pem).map_err(|error| error.to_string())?;
+    file.take(LONGEST_FILE + 1)
+        .read_to_end(&mut pem)
+        .map_err(|error| error.to_string())?;
     if pem.len() as u64 > LONGEST_FILE {
         return Err(format!("longer than {LONGEST_FILE} bytes"));
     }
@@ -41,5 +46,9 @@ fn from_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
             Err(error) => return Err(format!("not PEM: {error}")),
         }
     }
-    if found.is_empty() { Err("holds no certificate in PEM form".to_owned()) } else { Ok(found) }
+    if found.is_empty() {
+        Err("holds no certificate in PEM form".to_owned())
+    } else {
+        Ok(found)
+    }
 }

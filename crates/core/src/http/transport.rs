@@ -111,7 +111,9 @@ pub struct Transport {
 impl Transport {
     /// Reads the trusted roots; opens nothing. The error says what is wrong with `ca_file`.
     pub fn new(settings: &TransportSettings) -> Result<Self, String> {
-        let tls = TlsConfig::builder().root_certs(roots(settings.ca_file.as_deref())?).build();
+        let tls = TlsConfig::builder()
+            .root_certs(roots(settings.ca_file.as_deref())?)
+            .build();
         let config = Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)
@@ -130,15 +132,17 @@ impl Transport {
             .max_idle_age(Duration::from_secs(4))
             .build();
         let agent = Agent::with_parts(config, witness::connector(), DefaultResolver::default());
-        Ok(Self { agent, max_response_bytes: settings.max_response_bytes })
+        Ok(Self {
+            agent,
+            max_response_bytes: settings.max_response_bytes,
+        })
     }
 
     /// Sends `request` once and reads the answer.
     pub fn send(&self, request: &Request) -> Result<Response, TransportError> {
-        let uri: Uri = request
-            .url
-            .parse()
-            .map_err(|error| TransportError::Unbuildable(format!("the URL is not valid: {error}")))?;
+        let uri: Uri = request.url.parse().map_err(|error| {
+            TransportError::Unbuildable(format!("the URL is not valid: {error}"))
+        })?;
         let headers = checked_headers(&request.headers)?;
         witness::reset();
         let answer = match request.method {
@@ -178,7 +182,13 @@ impl Transport {
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     ) -> Result<Response, TransportError> {
-        self.send(&Request { method: Method::Post, url: url.to_owned(), headers, body, fresh: false })
+        self.send(&Request {
+            method: Method::Post,
+            url: url.to_owned(),
+            headers,
+            body,
+            fresh: false,
+        })
     }
 
     /// Breaks every connection at once: requests in flight end as [`TransportError::Lost`], later ones as
@@ -189,31 +199,57 @@ impl Transport {
 
     fn tuned<B>(&self, builder: ureq::RequestBuilder<B>, fresh: bool) -> ureq::RequestBuilder<B> {
         // A pooled connection is never younger than zero: the request opens its own.
-        if fresh { builder.config().max_idle_age(Duration::ZERO).build() } else { builder }
+        if fresh {
+            builder.config().max_idle_age(Duration::ZERO).build()
+        } else {
+            builder
+        }
     }
 
     fn read(&self, answer: ureq::http::Response<ureq::Body>) -> Result<Response, TransportError> {
         let (parts, body) = answer.into_parts();
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name: &str| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let content_type = header("content-type").unwrap_or_default();
-        let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let content_type = content_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         let date = header("date").and_then(http_date);
         // Only a date is compared with a clock, best with the server's own.
-        let retry_after = header("retry-after").and_then(|value| retry_after(value, date.unwrap_or_else(SystemTime::now)));
+        let retry_after = header("retry-after")
+            .and_then(|value| retry_after(value, date.unwrap_or_else(SystemTime::now)));
         let status = parts.status.as_u16();
         let announced = header("content-length").and_then(|value| value.parse().ok());
-        let body = read_capped(&mut body.into_reader(), announced, self.max_response_bytes).map_err(|error| match error {
-            BodyError::TooLarge => TransportError::TooLarge(format!(
-                "HTTP {status} with an answer of more than {} bytes",
-                self.max_response_bytes
-            )),
-            BodyError::Cut(why) => TransportError::Lost(format!("HTTP {status}, then the answer was cut: {why}")),
-        })?;
-        Ok(Response { status, content_type, retry_after, date, body })
+        let body = read_capped(&mut body.into_reader(), announced, self.max_response_bytes)
+            .map_err(|error| match error {
+                BodyError::TooLarge => TransportError::TooLarge(format!(
+                    "HTTP {status} with an answer of more than {} bytes",
+                    self.max_response_bytes
+                )),
+                BodyError::Cut(why) => {
+                    TransportError::Lost(format!("HTTP {status}, then the answer was cut: {why}"))
+                }
+            })?;
+        Ok(Response {
+            status,
+            content_type,
+            retry_after,
+            date,
+            body,
+        })
     }
 }
 
-fn checked_headers(headers: &[(&'static str, String)]) -> Result<Vec<(HeaderName, HeaderValue)>, TransportError> {
+fn checked_headers(
+    headers: &[(&'static str, String)],
+) -> Result<Vec<(HeaderName, HeaderValue)>, TransportError> {
     headers
         .iter()
         .map(|(name, value)| {
@@ -221,7 +257,9 @@ fn checked_headers(headers: &[(&'static str, String)]) -> Result<Vec<(HeaderName
                 .map_err(|_| TransportError::Unbuildable(format!("{name:?} is no header name")))?;
             // The value may be a secret: it is not quoted.
             let mut value = HeaderValue::from_str(value).map_err(|_| {
-                TransportError::Unbuildable(format!("the value for the header {name} holds a character that HTTP forbids"))
+                TransportError::Unbuildable(format!(
+                    "the value for the header {name} holds a character that HTTP forbids"
+                ))
             })?;
             value.set_sensitive(true);
             Ok((key, value))
@@ -232,7 +270,9 @@ fn checked_headers(headers: &[(&'static str, String)]) -> Result<Vec<(HeaderName
 fn failed(error: &ureq::Error, begun: bool) -> TransportError {
     let why = match error {
         ureq::Error::HostNotFound => "the host name is not known".to_owned(),
-        ureq::Error::Timeout(Timeout::Resolve) => "the host name was not resolved in time".to_owned(),
+        ureq::Error::Timeout(Timeout::Resolve) => {
+            "the host name was not resolved in time".to_owned()
+        }
         ureq::Error::Timeout(Timeout::Connect) => "no connection in time".to_owned(),
         ureq::Error::Timeout(_) if begun => "no answer in time".to_owned(),
         ureq::Error::Timeout(_) => "no connection in time".to_owned(),
@@ -240,5 +280,9 @@ fn failed(error: &ureq::Error, begun: bool) -> TransportError {
         ureq::Error::Rustls(error) => format!("TLS: {error}"),
         other => other.to_string(),
     };
-    if begun { TransportError::Lost(why) } else { TransportError::NotSent(why) }
+    if begun {
+        TransportError::Lost(why)
+    } else {
+        TransportError::NotSent(why)
+    }
 }

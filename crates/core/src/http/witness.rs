@@ -36,7 +36,11 @@ struct Link;
 impl<In: Transport> Connector<In> for Link {
     type Out = Witnessed<In>;
 
-    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
+    fn connect(
+        &self,
+        _: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
         Ok(chained.map(Witnessed))
     }
 }

@@ -64,7 +64,11 @@ struct Learned {
 
 impl Client {
     /// Opens nothing; fails only where `ca_file` cannot be read ([`ErrorClass::Misconfigured`]).
-    pub fn new(endpoint: Endpoint, secret: Secret, settings: ClientSettings) -> Result<Self, Failure> {
+    pub fn new(
+        endpoint: Endpoint,
+        secret: Secret,
+        settings: ClientSettings,
+    ) -> Result<Self, Failure> {
         let transport = Transport::new(&TransportSettings {
             timeout: endpoint.timeout.unwrap_or(settings.request_timeout),
             connect_timeout: settings.connect_timeout,
@@ -73,16 +77,29 @@ impl Client {
             ca_file: endpoint.ca_file.clone(),
         })
         .map_err(|why| {
-            Failure::new(ErrorClass::Misconfigured, why)
-                .with_remedy("The file is read on the database server, by the user Postgres runs as.")
+            Failure::new(ErrorClass::Misconfigured, why).with_remedy(
+                "The file is read on the database server, by the user Postgres runs as.",
+            )
         })?;
         let kind = match endpoint.protocol {
             ProtocolChoice::Auto => settings.known_protocol,
             ProtocolChoice::Json2 => Some(ProtocolKind::Json2),
             ProtocolChoice::JsonRpc => Some(ProtocolKind::JsonRpc),
         };
-        let learned = Learned { kind, protocol: None, uid: None, version: None, web_save_multi: settings.known_web_save_multi };
-        Ok(Self { endpoint, secret, transport, learned: Mutex::new(learned), catalog: Catalog::default() })
+        let learned = Learned {
+            kind,
+            protocol: None,
+            uid: None,
+            version: None,
+            web_save_multi: settings.known_web_save_multi,
+        };
+        Ok(Self {
+            endpoint,
+            secret,
+            transport,
+            learned: Mutex::new(learned),
+            catalog: Catalog::default(),
+        })
     }
 
     #[must_use]
@@ -136,8 +153,12 @@ impl Client {
     /// Sends one call and judges the answer. The connection's context goes below the call's.
     pub fn run(&self, call: &Call) -> Result<Value, Failure> {
         let protocol = self.protocol()?;
-        let request = protocol.request(&self.placed(call)).map_err(|failure| self.masked(failure))?;
-        let judged = self.send(&request).and_then(|response| protocol.judge(call, &response));
+        let request = protocol
+            .request(&self.placed(call))
+            .map_err(|failure| self.masked(failure))?;
+        let judged = self
+            .send(&request)
+            .and_then(|response| protocol.judge(call, &response));
         judged.map_err(|failure| {
             if failure.class == ErrorClass::Misconfigured {
                 // A user that was removed and made again has another uid, a server that was upgraded another protocol.
@@ -168,13 +189,18 @@ impl Client {
     /// Asks Odoo again where what is known of `model` is older than a minute: someone may have added a field. `None`
     /// where it is not.
     pub fn refreshed_fields(&self, model: &str) -> Option<Result<Arc<ModelFields>, Failure>> {
-        self.catalog.may_be_stale(model).then(|| self.fetch_fields(model))
+        self.catalog
+            .may_be_stale(model)
+            .then(|| self.fetch_fields(model))
     }
 
     fn fetch_fields(&self, model: &str) -> Result<Arc<ModelFields>, Failure> {
         let answer = self.run(&ModelFields::request(model))?;
         self.catalog.fetched(model, &answer).ok_or_else(|| {
-            Failure::new(ErrorClass::Server, format!("fields_get of {model} answered nothing that describes fields"))
+            Failure::new(
+                ErrorClass::Server,
+                format!("fields_get of {model} answered nothing that describes fields"),
+            )
         })
     }
 
@@ -202,7 +228,9 @@ impl Client {
             body: Vec::new(),
             fresh: false,
         };
-        let response = self.send(&request).map_err(|failure| not_yet(self.masked(failure)))?;
+        let response = self
+            .send(&request)
+            .map_err(|failure| not_yet(self.masked(failure)))?;
         let (major, version) = version_of(&response)?;
         let mut learned = self.learned();
         learned.version = Some(version.clone());
@@ -229,8 +257,12 @@ impl Client {
             ProtocolKind::Json2 => (Arc::new(self.json2()), None),
             ProtocolKind::JsonRpc => {
                 let unauthenticated = self.jsonrpc()?;
-                let response = self.send(&unauthenticated.authentication()).map_err(|failure| not_yet(self.masked(failure)))?;
-                let ready = unauthenticated.authenticated(&response).map_err(|failure| not_yet(self.masked(failure)))?;
+                let response = self
+                    .send(&unauthenticated.authentication())
+                    .map_err(|failure| not_yet(self.masked(failure)))?;
+                let ready = unauthenticated
+                    .authenticated(&response)
+                    .map_err(|failure| not_yet(self.masked(failure)))?;
                 let uid = ready.uid();
                 (Arc::new(ready), uid)
             }
@@ -250,14 +282,26 @@ impl Client {
     }
 
     fn json2(&self) -> Json2 {
-        Json2::new(&self.endpoint.base, self.endpoint.database.as_deref(), self.secret.clone())
+        Json2::new(
+            &self.endpoint.base,
+            self.endpoint.database.as_deref(),
+            self.secret.clone(),
+        )
     }
 
     fn jsonrpc(&self) -> Result<JsonRpc, Failure> {
         match (&self.endpoint.database, &self.endpoint.login) {
-            (Some(database), Some(login)) => Ok(JsonRpc::new(&self.endpoint.base, database, login, self.secret.clone())),
-            _ => Err(Failure::new(ErrorClass::Misconfigured, "this Odoo speaks JSON-RPC, which needs a database and a login")
-                .with_remedy("Set the connection's options \"database\" and \"login\".")),
+            (Some(database), Some(login)) => Ok(JsonRpc::new(
+                &self.endpoint.base,
+                database,
+                login,
+                self.secret.clone(),
+            )),
+            _ => Err(Failure::new(
+                ErrorClass::Misconfigured,
+                "this Odoo speaks JSON-RPC, which needs a database and a login",
+            )
+            .with_remedy("Set the connection's options \"database\" and \"login\".")),
         }
     }
 
@@ -265,7 +309,10 @@ impl Client {
     pub(super) fn placed(&self, call: &Call) -> Call {
         let mut placed = call.clone();
         for (key, value) in &self.endpoint.context {
-            placed.context.entry(key.clone()).or_insert_with(|| value.clone());
+            placed
+                .context
+                .entry(key.clone())
+                .or_insert_with(|| value.clone());
         }
         placed
     }
@@ -275,7 +322,9 @@ impl Client {
     }
 
     fn send(&self, request: &Request) -> Result<Response, Failure> {
-        self.transport.send(request).map_err(|error| judge::transport(&error))
+        self.transport
+            .send(request)
+            .map_err(|error| judge::transport(&error))
     }
 
     /// The last guard: whatever text a failure was made from, it leaves without the secret.
@@ -293,7 +342,9 @@ impl Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("base", &self.endpoint.base).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("base", &self.endpoint.base)
+            .finish_non_exhaustive()
     }
 }
 
@@ -309,12 +360,23 @@ fn not_yet(mut failure: Failure) -> Failure {
 /// Major version and name from the answer to `/web/version`.
 fn version_of(response: &Response) -> Result<(i64, String), Failure> {
     let unreachable = || {
-        Failure::new(ErrorClass::Unreachable, format!("HTTP {} to /web/version", response.status))
-            .with_remedy("The server is there and does not work; nothing was sent.")
+        Failure::new(
+            ErrorClass::Unreachable,
+            format!("HTTP {} to /web/version", response.status),
+        )
+        .with_remedy("The server is there and does not work; nothing was sent.")
     };
     let not_odoo = || {
-        Failure::new(ErrorClass::Misconfigured, format!("HTTP {} to /web/version: no Odoo at this URL", response.status))
-            .with_remedy("The connection's url names the server itself, without /web or /odoo behind it.")
+        Failure::new(
+            ErrorClass::Misconfigured,
+            format!(
+                "HTTP {} to /web/version: no Odoo at this URL",
+                response.status
+            ),
+        )
+        .with_remedy(
+            "The connection's url names the server itself, without /web or /odoo behind it.",
+        )
     };
     if response.status >= 500 || response.status == 429 {
         return Err(unreachable());
@@ -323,11 +385,18 @@ fn version_of(response: &Response) -> Result<(i64, String), Failure> {
         return Err(not_odoo());
     }
     let answer: Value = serde_json::from_slice(&response.body).map_err(|_| not_odoo())?;
-    let major = answer.get("version_info").and_then(|info| info.get(0)).and_then(Value::as_i64);
+    let major = answer
+        .get("version_info")
+        .and_then(|info| info.get(0))
+        .and_then(Value::as_i64);
     // Odoo Online numbers its versions `saas~18.2`.
     let major = major.or_else(|| {
         let text = answer.get("version_info")?.get(0)?.as_str()?;
-        text.trim_start_matches("saas~").split('.').next()?.parse().ok()
+        text.trim_start_matches("saas~")
+            .split('.')
+            .next()?
+            .parse()
+            .ok()
     });
     let version = answer.get("version").and_then(Value::as_str);
     match (major, version) {

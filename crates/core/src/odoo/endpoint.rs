@@ -83,14 +83,18 @@ impl Endpoint {
             }
         };
         if let Some(unknown) = options.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(refuse(format!("unknown option {unknown:?}"), format!("Known options: {}.", KEYS.join(", "))));
+            return Err(refuse(
+                format!("unknown option {unknown:?}"),
+                format!("Known options: {}.", KEYS.join(", ")),
+            ));
         }
         let endpoint = Self {
             base: base(url)?,
             database: text(options, "database")?,
             login: text(options, "login")?,
             protocol: protocol(options)?,
-            timeout: number(options, "timeout", 1.0, 3_600.0, "seconds")?.map(Duration::from_secs_f64),
+            timeout: number(options, "timeout", 1.0, 3_600.0, "seconds")?
+                .map(Duration::from_secs_f64),
             max_in_flight: max_in_flight(options)?,
             rate_limit: number(options, "rate_limit", 0.001, 100_000.0, "calls per second")?,
             context: context(options)?,
@@ -98,7 +102,9 @@ impl Endpoint {
             deny_models: deny_models(options)?,
             ca_file: ca_file(options)?,
         };
-        if endpoint.protocol == ProtocolChoice::JsonRpc && (endpoint.database.is_none() || endpoint.login.is_none()) {
+        if endpoint.protocol == ProtocolChoice::JsonRpc
+            && (endpoint.database.is_none() || endpoint.login.is_none())
+        {
             return Err(refuse(
                 "protocol jsonrpc needs the options \"database\" and \"login\"",
                 "JSON-RPC authenticates a login in a named database with the key.",
@@ -109,7 +115,10 @@ impl Endpoint {
 }
 
 fn refuse(message: impl Into<String>, hint: impl Into<String>) -> OptionError {
-    OptionError { message: message.into(), hint: hint.into() }
+    OptionError {
+        message: message.into(),
+        hint: hint.into(),
+    }
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -126,12 +135,22 @@ fn kind(value: &Value) -> &'static str {
 fn base(url: &str) -> Result<String, OptionError> {
     const EXAMPLE: &str = "For example https://odoo.example.com or http://127.0.0.1:8069.";
     if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(refuse("the URL holds white space or a control character", EXAMPLE));
+        return Err(refuse(
+            "the URL holds white space or a control character",
+            EXAMPLE,
+        ));
     }
     // The URL is not quoted in any message: what is wrong with it may be a password in it.
-    let parsed = Url::parse(url).map_err(|error| refuse(format!("the URL is not valid: {error}"), EXAMPLE))?;
+    let parsed = Url::parse(url)
+        .map_err(|error| refuse(format!("the URL is not valid: {error}"), EXAMPLE))?;
     if !matches!(parsed.scheme(), "http" | "https") {
-        return Err(refuse(format!("the URL has the scheme {:?}; only https and http are spoken", parsed.scheme()), EXAMPLE));
+        return Err(refuse(
+            format!(
+                "the URL has the scheme {:?}; only https and http are spoken",
+                parsed.scheme()
+            ),
+            EXAMPLE,
+        ));
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(refuse(
@@ -143,7 +162,10 @@ fn base(url: &str) -> Result<String, OptionError> {
         return Err(refuse("the URL names no host", EXAMPLE));
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
-        return Err(refuse("the URL has a query or a fragment", "Name the server only; the database is an option."));
+        return Err(refuse(
+            "the URL has a query or a fragment",
+            "Name the server only; the database is an option.",
+        ));
     }
     Ok(parsed.as_str().trim_end_matches('/').to_owned())
 }
@@ -151,14 +173,19 @@ fn base(url: &str) -> Result<String, OptionError> {
 fn text(options: &Map<String, Value>, key: &str) -> Result<Option<String>, OptionError> {
     match options.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => {
-            Err(refuse(format!("option {key:?} is empty"), "Leave it out, or name one."))
-        }
-        Some(Value::String(text)) if text.chars().any(char::is_control) => {
-            Err(refuse(format!("option {key:?} holds a control character"), "Name it as Odoo does."))
-        }
+        Some(Value::String(text)) if text.trim().is_empty() => Err(refuse(
+            format!("option {key:?} is empty"),
+            "Leave it out, or name one.",
+        )),
+        Some(Value::String(text)) if text.chars().any(char::is_control) => Err(refuse(
+            format!("option {key:?} holds a control character"),
+            "Name it as Odoo does.",
+        )),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(refuse(format!("option {key:?} must be a string, not {}", kind(other)), "Put it in quotes.")),
+        Some(other) => Err(refuse(
+            format!("option {key:?} must be a string, not {}", kind(other)),
+            "Put it in quotes.",
+        )),
     }
 }
 
@@ -174,7 +201,13 @@ fn protocol(options: &Map<String, Value>) -> Result<ProtocolChoice, OptionError>
     }
 }
 
-fn number(options: &Map<String, Value>, key: &str, low: f64, high: f64, unit: &str) -> Result<Option<f64>, OptionError> {
+fn number(
+    options: &Map<String, Value>,
+    key: &str,
+    low: f64,
+    high: f64,
+    unit: &str,
+) -> Result<Option<f64>, OptionError> {
     let value = match options.get(key) {
         None | Some(Value::Null) => return Ok(None),
         Some(value) => value,
@@ -212,13 +245,24 @@ fn context(options: &Map<String, Value>) -> Result<Map<String, Value>, OptionErr
     }
 }
 
-fn list<'a>(options: &'a Map<String, Value>, key: &str, example: &str) -> Result<Option<Vec<&'a str>>, OptionError> {
-    let wrong = || refuse(format!("option {key:?} must be an array of strings"), format!("For example {example}."));
+fn list<'a>(
+    options: &'a Map<String, Value>,
+    key: &str,
+    example: &str,
+) -> Result<Option<Vec<&'a str>>, OptionError> {
+    let wrong = || {
+        refuse(
+            format!("option {key:?} must be an array of strings"),
+            format!("For example {example}."),
+        )
+    };
     match options.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::Array(items)) => {
-            items.iter().map(|item| item.as_str().ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
-        }
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| item.as_str().ok_or_else(wrong))
+            .collect::<Result<_, _>>()
+            .map(Some),
         Some(_) => Err(wrong()),
     }
 }
@@ -230,7 +274,10 @@ fn deny_models(options: &Map<String, Value>) -> Result<Vec<Glob>, OptionError> {
         .into_iter()
         .map(|pattern| {
             Glob::parse(pattern).ok_or_else(|| {
-                refuse(format!("{pattern:?} in \"deny_models\" is no model name"), "For example \"res.users\" or \"ir.*\".")
+                refuse(
+                    format!("{pattern:?} in \"deny_models\" is no model name"),
+                    "For example \"res.users\" or \"ir.*\".",
+                )
             })
         })
         .collect()
@@ -238,29 +285,45 @@ fn deny_models(options: &Map<String, Value>) -> Result<Vec<Glob>, OptionError> {
 
 fn allow_methods(options: &Map<String, Value>) -> Result<Vec<Glob>, OptionError> {
     const EXAMPLE: &str = "For example \"sale.order.action_confirm\" or \"account.move.action_*\".";
-    let listed = list(options, "allow_methods", "[\"sale.order.action_confirm\"]")?.unwrap_or_default();
+    let listed =
+        list(options, "allow_methods", "[\"sale.order.action_confirm\"]")?.unwrap_or_default();
     listed
         .into_iter()
         .map(|pattern| {
             let method = pattern.rsplit('.').next().unwrap_or_default();
             if !pattern.contains('.') {
-                return Err(refuse(format!("{pattern:?} in \"allow_methods\" is not model.method"), EXAMPLE));
+                return Err(refuse(
+                    format!("{pattern:?} in \"allow_methods\" is not model.method"),
+                    EXAMPLE,
+                ));
             }
             if method.starts_with('_') {
-                return Err(refuse(format!("{pattern:?} in \"allow_methods\" is a private method"), "Odoo refuses those."));
+                return Err(refuse(
+                    format!("{pattern:?} in \"allow_methods\" is a private method"),
+                    "Odoo refuses those.",
+                ));
             }
-            Glob::parse(pattern)
-                .ok_or_else(|| refuse(format!("{pattern:?} in \"allow_methods\" is not model.method"), EXAMPLE))
+            Glob::parse(pattern).ok_or_else(|| {
+                refuse(
+                    format!("{pattern:?} in \"allow_methods\" is not model.method"),
+                    EXAMPLE,
+                )
+            })
         })
         .collect()
 }
 
 fn ca_file(options: &Map<String, Value>) -> Result<Option<PathBuf>, OptionError> {
-    let Some(path) = text(options, "ca_file")?.map(PathBuf::from) else { return Ok(None) };
+    let Some(path) = text(options, "ca_file")?.map(PathBuf::from) else {
+        return Ok(None);
+    };
     if path.is_absolute() {
         Ok(Some(path))
     } else {
-        Err(refuse("option \"ca_file\" must be an absolute path", "It is read on the database server, as its user."))
+        Err(refuse(
+            "option \"ca_file\" must be an absolute path",
+            "It is read on the database server, as its user.",
+        ))
     }
 }
 
@@ -276,39 +339,82 @@ mod tests {
 
     #[test]
     fn a_plain_connection() {
-        let endpoint = parse("https://odoo.example.com/", json!({"database": "prod", "timeout": 30})).unwrap();
+        let endpoint = parse(
+            "https://odoo.example.com/",
+            json!({"database": "prod", "timeout": 30}),
+        )
+        .unwrap();
         assert_eq!(endpoint.base, "https://odoo.example.com");
         assert_eq!(endpoint.database.as_deref(), Some("prod"));
         assert_eq!(endpoint.protocol, ProtocolChoice::Auto);
         assert_eq!(endpoint.timeout, Some(Duration::from_secs(30)));
         assert!(endpoint.allow_methods.is_empty());
         assert_eq!(endpoint.deny_models.len(), DEFAULT_DENY_MODELS.len());
-        assert_eq!(parse("http://127.0.0.1:8069", Value::Null).unwrap().base, "http://127.0.0.1:8069");
-        assert_eq!(parse("https://h/odoo/", json!({})).unwrap().base, "https://h/odoo");
+        assert_eq!(
+            parse("http://127.0.0.1:8069", Value::Null).unwrap().base,
+            "http://127.0.0.1:8069"
+        );
+        assert_eq!(
+            parse("https://h/odoo/", json!({})).unwrap().base,
+            "https://h/odoo"
+        );
     }
 
     #[test]
     fn bad_urls_are_refused_without_being_quoted() {
         for url in [
-            "", "odoo", "odoo.example.com", "https://", "ftp://h", "file:///etc/passwd", "https://u:s3cret@h", "https://u@h",
-            "https://h?db=s3cret", "https://h#s3cret", "https://h /s3cret", "https://h\n", "javascript:alert(1)", "http://[::1",
+            "",
+            "odoo",
+            "odoo.example.com",
+            "https://",
+            "ftp://h",
+            "file:///etc/passwd",
+            "https://u:s3cret@h",
+            "https://u@h",
+            "https://h?db=s3cret",
+            "https://h#s3cret",
+            "https://h /s3cret",
+            "https://h\n",
+            "javascript:alert(1)",
+            "http://[::1",
             "http://h:99999",
         ] {
             let error = parse(url, json!({})).unwrap_err();
-            assert!(!error.message.contains("s3cret") && !error.hint.is_empty(), "{url}: {error:?}");
+            assert!(
+                !error.message.contains("s3cret") && !error.hint.is_empty(),
+                "{url}: {error:?}"
+            );
         }
     }
 
     #[test]
     fn options_are_typed_and_known() {
         for options in [
-            json!([]), json!("x"), json!({"databse": "x"}), json!({"database": 1}), json!({"database": ""}),
-            json!({"database": "a\nb"}), json!({"protocol": "xmlrpc"}), json!({"timeout": 0}), json!({"timeout": "5s"}),
-            json!({"timeout": -1}), json!({"timeout": 1e300}), json!({"max_in_flight": 0}), json!({"max_in_flight": 1.5}),
-            json!({"max_in_flight": 257}), json!({"rate_limit": 0}), json!({"context": []}), json!({"allow_methods": "x"}),
-            json!({"allow_methods": ["confirm"]}), json!({"allow_methods": ["sale.order._x"]}), json!({"allow_methods": [1]}),
-            json!({"allow_methods": ["a b.c"]}), json!({"deny_models": [""]}), json!({"ca_file": "ca.pem"}),
-            json!({"protocol": "jsonrpc"}), json!({"protocol": "jsonrpc", "database": "d"}),
+            json!([]),
+            json!("x"),
+            json!({"databse": "x"}),
+            json!({"database": 1}),
+            json!({"database": ""}),
+            json!({"database": "a\nb"}),
+            json!({"protocol": "xmlrpc"}),
+            json!({"timeout": 0}),
+            json!({"timeout": "5s"}),
+            json!({"timeout": -1}),
+            json!({"timeout": 1e300}),
+            json!({"max_in_flight": 0}),
+            json!({"max_in_flight": 1.5}),
+            json!({"max_in_flight": 257}),
+            json!({"rate_limit": 0}),
+            json!({"context": []}),
+            json!({"allow_methods": "x"}),
+            json!({"allow_methods": ["confirm"]}),
+            json!({"allow_methods": ["sale.order._x"]}),
+            json!({"allow_methods": [1]}),
+            json!({"allow_methods": ["a b.c"]}),
+            json!({"deny_models": [""]}),
+            json!({"ca_file": "ca.pem"}),
+            json!({"protocol": "jsonrpc"}),
+            json!({"protocol": "jsonrpc", "database": "d"}),
         ] {
             let error = parse("https://h", options.clone()).unwrap_err();
             assert!(!error.hint.is_empty(), "{options}");

@@ -27,9 +27,21 @@ use crate::secret::{MASK, Secret};
 /// values are shown nearly as they came, and a note says so.
 #[must_use]
 pub fn explain(client: &Client, batch: &Batch, cx: &DeliverContext<'_>) -> Value {
-    let recorder = Recorder { client, batch, requests: RefCell::default(), notes: RefCell::default() };
+    let recorder = Recorder {
+        client,
+        batch,
+        requests: RefCell::default(),
+        notes: RefCell::default(),
+    };
     let stop = || false;
-    let outcomes = deliver_through(&recorder, batch, &DeliverContext { should_stop: &stop, ..*cx });
+    let outcomes = deliver_through(
+        &recorder,
+        batch,
+        &DeliverContext {
+            should_stop: &stop,
+            ..*cx
+        },
+    );
     let refused: Vec<Value> = outcomes
         .into_iter()
         .filter_map(|(row, outcome)| match outcome {
@@ -44,7 +56,8 @@ pub fn explain(client: &Client, batch: &Batch, cx: &DeliverContext<'_>) -> Value
         .collect();
     let protocol = client.known_protocol();
     if protocol.is_none() {
-        recorder.note("The protocol is not known yet: /web/version is asked first. Shown is JSON-2.");
+        recorder
+            .note("The protocol is not known yet: /web/version is asked first. Shown is JSON-2.");
     }
     json!({
         "protocol": protocol.map_or("json2", super::ProtocolKind::name),
@@ -78,8 +91,13 @@ impl Recorder<'_> {
     }
 
     fn record(&self, call: &Call) -> Result<(), Failure> {
-        let request = self.client.protocol_to_show()?.request(&self.client.placed(call))?;
-        self.requests.borrow_mut().push(shown(&request, self.client.secret()));
+        let request = self
+            .client
+            .protocol_to_show()?
+            .request(&self.client.placed(call))?;
+        self.requests
+            .borrow_mut()
+            .push(shown(&request, self.client.secret()));
         Ok(())
     }
 
@@ -110,14 +128,19 @@ impl Gateway for Recorder<'_> {
         self.record(call)?;
         match call.method.as_str() {
             // Is it there? Yes, all of it. Is there anything newer, or has it happened already? No.
-            "search" if self.batch.operation == Operation::Delete => {
-                Ok(call.args.get("domain").and_then(|domain| domain.get(0)?.get(2).cloned()).unwrap_or(json!([])))
-            }
+            "search" if self.batch.operation == Operation::Delete => Ok(call
+                .args
+                .get("domain")
+                .and_then(|domain| domain.get(0)?.get(2).cloned())
+                .unwrap_or(json!([]))),
             "search" => Ok(json!([])),
-            "check_object_reference" => Err(self.end("What follows depends on the record that this external id stands for.")),
-            "load" if self.batch.operation == Operation::Upsert => {
-                Err(self.end("Records that were there before are then changed by web_save_multi or write."))
+            "check_object_reference" => {
+                Err(self
+                    .end("What follows depends on the record that this external id stands for."))
             }
+            "load" if self.batch.operation == Operation::Upsert => Err(self.end(
+                "Records that were there before are then changed by web_save_multi or write.",
+            )),
             _ => Err(Failure::new(ErrorClass::Unreachable, RECORDED)),
         }
     }
@@ -143,7 +166,9 @@ fn guessed<'p>(payloads: impl Iterator<Item = &'p Map<String, Value>>) -> Option
             Value::String(_) | Value::Null => "char",
             Value::Array(_) | Value::Object(_) => "json",
         };
-        fields.entry(name.clone()).or_insert_with(|| json!({"type": kind}));
+        fields
+            .entry(name.clone())
+            .or_insert_with(|| json!({"type": kind}));
     }
     ModelFields::from_json(&Value::Object(fields))
 }
@@ -154,7 +179,11 @@ fn shown(request: &Request, secret: &Secret) -> Value {
         .headers
         .iter()
         .map(|(name, value)| {
-            let value = if *name == "Authorization" { format!("bearer {MASK}") } else { secret.mask_in(value) };
+            let value = if *name == "Authorization" {
+                format!("bearer {MASK}")
+            } else {
+                secret.mask_in(value)
+            };
             ((*name).to_owned(), Value::from(value))
         })
         .collect();
@@ -170,10 +199,15 @@ fn shown(request: &Request, secret: &Secret) -> Value {
 fn masked(value: Value, secret: &Secret) -> Value {
     match value {
         Value::String(text) => Value::String(secret.mask_in(&text)),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| masked(item, secret)).collect()),
-        Value::Object(object) => {
-            Value::Object(object.into_iter().map(|(key, value)| (key, masked(value, secret))).collect())
+        Value::Array(items) => {
+            Value::Array(items.into_iter().map(|item| masked(item, secret)).collect())
         }
+        Value::Object(object) => Value::Object(
+            object
+                .into_iter()
+                .map(|(key, value)| (key, masked(value, secret)))
+                .collect(),
+        ),
         Value::Null | Value::Bool(_) | Value::Number(_) => value,
     }
 }
@@ -196,7 +230,12 @@ mod tests {
         client
     }
 
-    fn explained(options: Value, operation: Operation, payload: Value, odoo_id: Option<i64>) -> Value {
+    fn explained(
+        options: Value,
+        operation: Operation,
+        payload: Value,
+        odoo_id: Option<i64>,
+    ) -> Value {
         let row = Row {
             id: 1,
             model: "res.partner".to_owned(),
@@ -206,33 +245,65 @@ mod tests {
             external_id: "ns.res_partner_1".to_owned(),
             has_record_key: true,
         };
-        let batch = Batch { model: row.model.clone(), operation, context: Map::new(), rows: vec![row] };
+        let batch = Batch {
+            model: row.model.clone(),
+            operation,
+            context: Map::new(),
+            rows: vec![row],
+        };
         let stop = || false;
-        let explained =
-            explain(&client(options), &batch, &DeliverContext { namespace: "ns", connection: "odoo", should_stop: &stop });
+        let explained = explain(
+            &client(options),
+            &batch,
+            &DeliverContext {
+                namespace: "ns",
+                connection: "odoo",
+                should_stop: &stop,
+            },
+        );
         assert!(!explained.to_string().contains(KEY), "the secret is shown");
         explained
     }
 
     fn urls(explained: &Value) -> Vec<&str> {
-        explained["requests"].as_array().unwrap().iter().map(|request| request["url"].as_str().unwrap()).collect()
+        explained["requests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|request| request["url"].as_str().unwrap())
+            .collect()
     }
 
     #[test]
     fn each_operation_shows_its_requests() {
-        let json2 = || json!({"protocol": "json2", "allow_methods": ["res.partner.action_archive"]});
+        let json2 =
+            || json!({"protocol": "json2", "allow_methods": ["res.partner.action_archive"]});
         let url = |method: &str| format!("https://odoo.example.com/json/2/res.partner/{method}");
-        let create = explained(json2(), Operation::Create, json!({"name": "A", "country_id": 3}), None);
+        let create = explained(
+            json2(),
+            Operation::Create,
+            json!({"name": "A", "country_id": 3}),
+            None,
+        );
         assert_eq!(urls(&create), [url("load")]);
-        assert_eq!(create["requests"][0]["body"]["data"], json!([["ns.res_partner_1", "3", "A"]]));
-        assert_eq!(create["requests"][0]["headers"]["Authorization"], "bearer ********");
+        assert_eq!(
+            create["requests"][0]["body"]["data"],
+            json!([["ns.res_partner_1", "3", "A"]])
+        );
+        assert_eq!(
+            create["requests"][0]["headers"]["Authorization"],
+            "bearer ********"
+        );
         assert_eq!(create["refused"], json!([]));
         let upsert = explained(json2(), Operation::Upsert, json!({"name": "A"}), None);
         assert_eq!(urls(&upsert), [url("search"), url("load")]);
         let update = explained(json2(), Operation::Update, json!({"name": "A"}), Some(7));
         assert_eq!(urls(&update), [url("write")]);
         let update = explained(json2(), Operation::Update, json!({"name": "A"}), None);
-        assert_eq!(urls(&update), ["https://odoo.example.com/json/2/ir.model.data/check_object_reference"]);
+        assert_eq!(
+            urls(&update),
+            ["https://odoo.example.com/json/2/ir.model.data/check_object_reference"]
+        );
         let delete = explained(json2(), Operation::Delete, json!({}), Some(7));
         assert_eq!(urls(&delete), [url("search"), url("unlink")]);
         let call = json!({"method": "action_archive", "unless": [["active", "=", false]]});
@@ -253,6 +324,11 @@ mod tests {
         let create = explained(json!({}), Operation::Create, json!({"nam": "A"}), None);
         assert_eq!(create["requests"], json!([]));
         assert_eq!(create["refused"][0]["class"], "invalid");
-        assert!(create["refused"][0]["remedy"].as_str().unwrap().contains("name"));
+        assert!(
+            create["refused"][0]["remedy"]
+                .as_str()
+                .unwrap()
+                .contains("name")
+        );
     }
 }

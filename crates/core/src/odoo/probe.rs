@@ -32,7 +32,10 @@ pub fn test_connection(client: &Client, models: &[&str]) -> Value {
     let tested = test(client, models, &mut report);
     report.insert("ok".to_owned(), json!(tested.is_ok()));
     report.insert("version".to_owned(), json!(client.known_version()));
-    report.insert("protocol".to_owned(), json!(client.known_protocol().map(super::ProtocolKind::name)));
+    report.insert(
+        "protocol".to_owned(),
+        json!(client.known_protocol().map(super::ProtocolKind::name)),
+    );
     report.entry("uid").or_insert(json!(client.known_uid()));
     report.entry("latency_ms").or_insert(Value::Null);
     report.entry("missing_rights").or_insert(json!([]));
@@ -47,7 +50,9 @@ fn test(client: &Client, models: &[&str], report: &mut Map<String, Value>) -> Re
     match client.version() {
         Ok(_) => {}
         // A proxy may let only the protocol's own path through; with a fixed protocol the version is not needed.
-        Err(failure) if failure.class == ErrorClass::Misconfigured && client.endpoint().protocol != ProtocolChoice::Auto => {}
+        Err(failure)
+            if failure.class == ErrorClass::Misconfigured
+                && client.endpoint().protocol != ProtocolChoice::Auto => {}
         Err(failure) => return Err(failure),
     }
     let started = Instant::now();
@@ -58,7 +63,11 @@ fn test(client: &Client, models: &[&str], report: &mut Map<String, Value>) -> Re
         report.insert("uid".to_owned(), json!(uid));
     }
     let mut missing = Vec::new();
-    let models = if models.is_empty() { &["res.partner"] } else { models };
+    let models = if models.is_empty() {
+        &["res.partner"]
+    } else {
+        models
+    };
     for model in models {
         missing.extend(missing_rights(client, model)?);
     }
@@ -80,7 +89,9 @@ fn missing_rights(client: &Client, model: &str) -> Result<Vec<String>, Failure> 
             Err(failure) if failure.class == ErrorClass::UnknownModel => {
                 return Ok(vec![format!("{model}: no such model in this Odoo")]);
             }
-            Err(failure) if failure.class == ErrorClass::Forbidden => missing.push(format!("{right} on {model}")),
+            Err(failure) if failure.class == ErrorClass::Forbidden => {
+                missing.push(format!("{right} on {model}"))
+            }
             Err(failure) => return Err(failure),
         }
     }
@@ -89,10 +100,18 @@ fn missing_rights(client: &Client, model: &str) -> Result<Vec<String>, Failure> 
 
 /// `has_access` on no record asks about the model. Before Odoo 18 its name was `check_access_rights`.
 fn has_right(client: &Client, model: &str, right: &str) -> Result<bool, Failure> {
-    let call = Call { ids: Some(Vec::new()), ..Call::new(model, "has_access").with("operation", right) };
+    let call = Call {
+        ids: Some(Vec::new()),
+        ..Call::new(model, "has_access").with("operation", right)
+    };
     let answer = match client.run(&call) {
-        Err(failure) if failure.class == ErrorClass::UnknownModel && failure.message.contains("has_access") => {
-            let older = Call::new(model, "check_access_rights").with("operation", right).with("raise_exception", false);
+        Err(failure)
+            if failure.class == ErrorClass::UnknownModel
+                && failure.message.contains("has_access") =>
+        {
+            let older = Call::new(model, "check_access_rights")
+                .with("operation", right)
+                .with("raise_exception", false);
             client.run(&older)
         }
         answer => answer,

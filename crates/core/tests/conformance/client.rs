@@ -31,13 +31,35 @@ fn a_record_lives_and_dies() {
         let client = client(target, protocol, &target.database, &target.key);
         let none = Map::new();
         let create = arguments(json!({"vals_list": [{"name": "Through the client"}]}));
-        let ids = client.call("res.partner", "create", None, create, &none).unwrap_or_else(|e| panic!("{place}: {e:?}"));
+        let ids = client
+            .call("res.partner", "create", None, create, &none)
+            .unwrap_or_else(|e| panic!("{place}: {e:?}"));
         let id = ids[0].as_i64().expect("an id");
-        client.call("res.partner", "write", Some(&[id]), arguments(json!({"vals": {"ref": "R"}})), &none).expect(&place);
-        let row = client.call("res.partner", "read", Some(&[id]), arguments(json!({"fields": ["ref"]})), &none).expect(&place);
+        client
+            .call(
+                "res.partner",
+                "write",
+                Some(&[id]),
+                arguments(json!({"vals": {"ref": "R"}})),
+                &none,
+            )
+            .expect(&place);
+        let row = client
+            .call(
+                "res.partner",
+                "read",
+                Some(&[id]),
+                arguments(json!({"fields": ["ref"]})),
+                &none,
+            )
+            .expect(&place);
         assert_eq!(row[0]["ref"], "R", "{place}");
-        client.call("res.partner", "unlink", Some(&[id]), Map::new(), &none).expect(&place);
-        let gone = client.call("res.partner", "unlink", Some(&[id]), Map::new(), &none).expect_err(&place);
+        client
+            .call("res.partner", "unlink", Some(&[id]), Map::new(), &none)
+            .expect(&place);
+        let gone = client
+            .call("res.partner", "unlink", Some(&[id]), Map::new(), &none)
+            .expect_err(&place);
         assert_eq!(gone.class, ErrorClass::Missing, "{place}: {gone:?}");
     });
 }
@@ -48,12 +70,32 @@ fn refusals_have_their_class() {
         let place = format!("{} by {protocol}", target.label);
         let client = client(target, protocol, &target.database, &target.key);
         for (model, method, call, class) in [
-            ("res.partner", "create", json!({"vals_list": [{"email": "no name"}]}), ErrorClass::Invalid),
-            ("res.partner", "create", json!({"vals_list": [{"name": "x", "nonsense": 1}]}), ErrorClass::Invalid),
-            ("no.such.model", "search", json!({"domain": []}), ErrorClass::UnknownModel),
+            (
+                "res.partner",
+                "create",
+                json!({"vals_list": [{"email": "no name"}]}),
+                ErrorClass::Invalid,
+            ),
+            (
+                "res.partner",
+                "create",
+                json!({"vals_list": [{"name": "x", "nonsense": 1}]}),
+                ErrorClass::Invalid,
+            ),
+            (
+                "no.such.model",
+                "search",
+                json!({"domain": []}),
+                ErrorClass::UnknownModel,
+            ),
         ] {
-            let failure = client.call(model, method, None, arguments(call), &Map::new()).expect_err(&place);
-            assert_eq!(failure.class, class, "{place}: {model}.{method}: {failure:?}");
+            let failure = client
+                .call(model, method, None, arguments(call), &Map::new())
+                .expect_err(&place);
+            assert_eq!(
+                failure.class, class,
+                "{place}: {model}.{method}: {failure:?}"
+            );
         }
     });
 }
@@ -61,11 +103,25 @@ fn refusals_have_their_class() {
 #[test]
 fn wrong_credentials_pause_a_connection() {
     everywhere(|target, protocol| {
-        for (database, key) in [(target.database.as_str(), "wrong"), ("no_such_database", target.key.as_str())] {
+        for (database, key) in [
+            (target.database.as_str(), "wrong"),
+            ("no_such_database", target.key.as_str()),
+        ] {
             let client = client(target, protocol, database, key);
-            let call = client.call("res.partner", "search_count", None, arguments(json!({"domain": []})), &Map::new());
+            let call = client.call(
+                "res.partner",
+                "search_count",
+                None,
+                arguments(json!({"domain": []})),
+                &Map::new(),
+            );
             let failure = call.expect_err("refused");
-            assert_eq!(failure.class, ErrorClass::Misconfigured, "{} by {protocol}: {failure:?}", target.label);
+            assert_eq!(
+                failure.class,
+                ErrorClass::Misconfigured,
+                "{} by {protocol}: {failure:?}",
+                target.label
+            );
         }
     });
 }

@@ -42,7 +42,8 @@ fn real() -> Option<Target> {
     let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let url = read("PG_ETL_ODOO_URL")?;
     // Half an address must not turn into a silent pass.
-    let needed = |name: &str| read(name).unwrap_or_else(|| panic!("PG_ETL_ODOO_URL is set, {name} is not"));
+    let needed =
+        |name: &str| read(name).unwrap_or_else(|| panic!("PG_ETL_ODOO_URL is set, {name} is not"));
     let key = needed("PG_ETL_ODOO_KEY");
     Some(Target {
         label: "real Odoo",

@@ -34,11 +34,24 @@ fn agent() -> ureq::Agent {
 
 fn raw(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Raw {
     let mut response = response.expect("an answer");
-    let content_type =
-        response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let content_type = response
+        .headers()
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(256 << 20).read_to_vec().expect("a whole body");
-    Raw { status, content_type, body }
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(256 << 20)
+        .read_to_vec()
+        .expect("a whole body");
+    Raw {
+        status,
+        content_type,
+        body,
+    }
 }
 
 /// `GET` without any header of ours.

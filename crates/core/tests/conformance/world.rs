@@ -56,7 +56,9 @@ impl World {
     fn new(target: &'static Target, protocol: Protocol) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         // The suite may run twice against the same database.
-        let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let start = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos());
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Self {
             target,
@@ -108,7 +110,13 @@ impl World {
     }
 
     /// Calls a method of records.
-    pub fn call_on(&self, model: &str, ids: Value, method: &str, arguments: Value) -> Result<Value, Raised> {
+    pub fn call_on(
+        &self,
+        model: &str,
+        ids: Value,
+        method: &str,
+        arguments: Value,
+    ) -> Result<Value, Raised> {
         self.send(model, method, Some(ids), arguments)
     }
 
@@ -150,37 +158,67 @@ impl World {
     /// One field of one record, archived or not.
     #[track_caller]
     pub fn value(&self, model: &str, id: i64, field: &str) -> Value {
-        self.ok(self.call_on(model, json!([id]), "read", json!({"fields": [field]})))[0][field].clone()
+        self.ok(self.call_on(model, json!([id]), "read", json!({"fields": [field]})))[0][field]
+            .clone()
     }
 
     /// `load` in this context.
-    pub fn load(&self, model: &str, fields: Value, data: Value, context: Value) -> Result<Value, Raised> {
-        self.call(model, "load", json!({"fields": fields, "data": data, "context": context}))
+    pub fn load(
+        &self,
+        model: &str,
+        fields: Value,
+        data: Value,
+        context: Value,
+    ) -> Result<Value, Raised> {
+        self.call(
+            model,
+            "load",
+            json!({"fields": fields, "data": data, "context": context}),
+        )
     }
 
     /// Ids of a create-once `load` that must succeed.
     #[track_caller]
     pub fn load_once(&self, model: &str, fields: Value, data: Value) -> Vec<i64> {
         let answer = self.ok(self.load(model, fields, data, create_once()));
-        let ids = answer["ids"].as_array().unwrap_or_else(|| panic!("{}: {answer}", self.place()));
+        let ids = answer["ids"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{}: {answer}", self.place()));
         ids.iter().filter_map(Value::as_i64).collect()
     }
 
-    fn send(&self, model: &str, method: &str, ids: Option<Value>, arguments: Value) -> Result<Value, Raised> {
-        let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+    fn send(
+        &self,
+        model: &str,
+        method: &str,
+        ids: Option<Value>,
+        arguments: Value,
+    ) -> Result<Value, Raised> {
+        let Value::Object(arguments) = arguments else {
+            panic!("arguments are an object")
+        };
         match self.protocol {
             Protocol::Json2 => self.json2(model, method, ids, arguments),
             Protocol::JsonRpc => self.jsonrpc(model, method, ids, arguments),
         }
     }
 
-    fn json2(&self, model: &str, method: &str, ids: Option<Value>, mut body: Map<String, Value>) -> Result<Value, Raised> {
+    fn json2(
+        &self,
+        model: &str,
+        method: &str,
+        ids: Option<Value>,
+        mut body: Map<String, Value>,
+    ) -> Result<Value, Raised> {
         if let Some(ids) = ids {
             body.insert("ids".into(), ids);
         }
         let raw = wire::post_json(
             &format!("{}/json/2/{model}/{method}", self.target.url),
-            &[("Authorization", &format!("bearer {}", self.target.key)), ("X-Odoo-Database", &self.target.database)],
+            &[
+                ("Authorization", &format!("bearer {}", self.target.key)),
+                ("X-Odoo-Database", &self.target.database),
+            ],
             &Value::Object(body),
         );
         if raw.status == 200 {
@@ -189,7 +227,13 @@ impl World {
         Err(raised(raw.status, &raw.json()))
     }
 
-    fn jsonrpc(&self, model: &str, method: &str, ids: Option<Value>, mut named: Map<String, Value>) -> Result<Value, Raised> {
+    fn jsonrpc(
+        &self,
+        model: &str,
+        method: &str,
+        ids: Option<Value>,
+        mut named: Map<String, Value>,
+    ) -> Result<Value, Raised> {
         let mut positional: Vec<Value> = ids.into_iter().collect();
         // JSON-RPC takes the values of `create` by position only.
         if method == "create"
@@ -198,7 +242,15 @@ impl World {
             positional.push(list);
         }
         let (uid, secret) = &self.rpc_user;
-        let args = json!([self.target.database, uid, secret, model, method, positional, named]);
+        let args = json!([
+            self.target.database,
+            uid,
+            secret,
+            model,
+            method,
+            positional,
+            named
+        ]);
         let answer = wire::rpc(&self.target.url, "object", "execute_kw", args);
         match answer.get("error") {
             None => Ok(answer["result"].clone()),
@@ -213,17 +265,28 @@ impl World {
 
 /// Both protocols wrap an exception in the same five keys.
 fn raised(status: u16, data: &Value) -> Raised {
-    let text = |key: &str| data[key].as_str().unwrap_or_else(|| panic!("no {key} in {data}")).to_owned();
+    let text = |key: &str| {
+        data[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {key} in {data}"))
+            .to_owned()
+    };
     assert!(data["arguments"].is_array(), "{data}");
     assert!(data["context"].is_object(), "{data}");
     assert!(data["debug"].is_string(), "{data}");
-    Raised { status, name: text("name"), message: text("message") }
+    Raised {
+        status,
+        name: text("name"),
+        message: text("message"),
+    }
 }
 
 fn uid_of(target: &Target) -> i64 {
     let args = json!([target.database, target.login, target.key, {}]);
     let answer = wire::rpc(&target.url, "common", "authenticate", args);
-    answer["result"].as_i64().unwrap_or_else(|| panic!("{}: the login and key are refused: {answer}", target.label))
+    answer["result"]
+        .as_i64()
+        .unwrap_or_else(|| panic!("{}: the login and key are refused: {answer}", target.label))
 }
 
 impl Drop for World {
@@ -233,10 +296,13 @@ impl Drop for World {
             return;
         }
         let known = json!({"domain": [["module", "=", self.module]], "fields": ["model", "res_id"], "order": "id desc"});
-        let mut doomed: Vec<(String, i64)> = match self.call("ir.model.data", "search_read", known) {
+        let mut doomed: Vec<(String, i64)> = match self.call("ir.model.data", "search_read", known)
+        {
             Ok(Value::Array(rows)) => rows
                 .iter()
-                .filter_map(|row| Some((row["model"].as_str()?.to_owned(), row["res_id"].as_i64()?)))
+                .filter_map(|row| {
+                    Some((row["model"].as_str()?.to_owned(), row["res_id"].as_i64()?))
+                })
                 .collect(),
             _ => vec![],
         };

@@ -13,7 +13,10 @@ use serde_json::{Map, Value as Json, json};
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// A message about the row. `%(field)s` in the text stands for the field's label.
-    Message { text: String, more: Map<String, Json> },
+    Message {
+        text: String,
+        more: Map<String, Json>,
+    },
     /// A message that was raised without Odoo's formatting, and so comes without `field_name`.
     Bare(String),
     /// Python failed in a way that the import does not catch: the whole call fails.
@@ -22,16 +25,25 @@ pub(super) enum Refusal {
 
 impl Refusal {
     pub fn new(text: impl Into<String>) -> Self {
-        Refusal::Message { text: text.into(), more: Map::new() }
+        Refusal::Message {
+            text: text.into(),
+            more: Map::new(),
+        }
     }
 
     pub fn with(text: impl Into<String>, more: Json) -> Self {
-        Refusal::Message { text: text.into(), more: Map::from_iter([("moreinfo".to_owned(), more)]) }
+        Refusal::Message {
+            text: text.into(),
+            more: Map::from_iter([("moreinfo".to_owned(), more)]),
+        }
     }
 
     /// `value.lower()` and the like on something that is not text.
     pub fn no_attribute(value: &Json, attribute: &str) -> Self {
-        let message = format!("'{}' object has no attribute '{attribute}'", type_name(value));
+        let message = format!(
+            "'{}' object has no attribute '{attribute}'",
+            type_name(value)
+        );
         Refusal::Raised(Exception::attribute_error(message))
     }
 }
@@ -43,11 +55,17 @@ pub(super) type Notes = Vec<(bool, String, Map<String, Json>)>;
 
 impl Import<'_, '_> {
     /// Converts all cells of a record, reporting what is wrong with them.
-    pub(super) fn convert_record(&mut self, record: &Record, place: &Map<String, Json>) -> Outcome<Map<String, Json>> {
+    pub(super) fn convert_record(
+        &mut self,
+        record: &Record,
+        place: &Map<String, Json>,
+    ) -> Outcome<Map<String, Json>> {
         let model = self.model;
         let mut vals = Map::new();
         for (name, cell) in record {
-            let Some(field) = named(model, name) else { continue };
+            let Some(field) = named(model, name) else {
+                continue;
+            };
             let mut notes = vec![];
             match self.convert(model, field, cell, &mut notes) {
                 Ok(value) => {
@@ -62,17 +80,28 @@ impl Import<'_, '_> {
             }
             for (is_error, text, more) in notes {
                 let text = text.replace("%(field)s", field.label);
-                self.report(place, if is_error { "error" } else { "warning" }, text, |message| {
-                    message.insert("field".into(), json!(name));
-                    message.extend(more);
-                });
+                self.report(
+                    place,
+                    if is_error { "error" } else { "warning" },
+                    text,
+                    |message| {
+                        message.insert("field".into(), json!(name));
+                        message.extend(more);
+                    },
+                );
             }
         }
         Ok(vals)
     }
 
     /// Converts one cell. A blank one is `false`, whatever its type.
-    pub(super) fn convert(&mut self, model: &'static Model, field: &'static Field, cell: &Cell, notes: &mut Notes) -> Converted<Json> {
+    pub(super) fn convert(
+        &mut self,
+        model: &'static Model,
+        field: &'static Field,
+        cell: &Cell,
+        notes: &mut Notes,
+    ) -> Converted<Json> {
         match cell {
             Cell::Raw(json) if !truthy(json) => Ok(json!(false)),
             Cell::Records(records) if records.is_empty() => Ok(json!(false)),
@@ -99,7 +128,11 @@ impl Import<'_, '_> {
 
 /// The field of a column; the columns that identify a record are none.
 pub(super) fn named(model: &'static Model, name: &str) -> Option<&'static Field> {
-    if matches!(name, "" | "id" | ".id") { None } else { model.field(name) }
+    if matches!(name, "" | "id" | ".id") {
+        None
+    } else {
+        model.field(name)
+    }
 }
 
 fn plain(zone: &str, field: &Field, json: &Json, notes: &mut Notes) -> Converted<Json> {
@@ -109,7 +142,10 @@ fn plain(zone: &str, field: &Field, json: &Json, notes: &mut Notes) -> Converted
         Kind::Float(_) | Kind::Monetary => float(json),
         Kind::Date => {
             let text = json.as_str().ok_or_else(|| {
-                Refusal::Raised(Exception::type_error(format!("'{}' object is not subscriptable", type_name(json))))
+                Refusal::Raised(Exception::type_error(format!(
+                    "'{}' object is not subscriptable",
+                    type_name(json)
+                )))
             })?;
             clock::parse_date(text).map(Json::from).map_err(|_| {
                 Refusal::with(
@@ -120,7 +156,10 @@ fn plain(zone: &str, field: &Field, json: &Json, notes: &mut Notes) -> Converted
         }
         Kind::Datetime => {
             let text = json.as_str().ok_or_else(|| {
-                Refusal::Raised(Exception::type_error(format!("object of type '{}' has no len()", type_name(json))))
+                Refusal::Raised(Exception::type_error(format!(
+                    "object of type '{}' has no len()",
+                    type_name(json)
+                )))
             })?;
             let parsed = clock::parse_datetime(text).map_err(|_| {
                 Refusal::with(
@@ -137,16 +176,25 @@ fn plain(zone: &str, field: &Field, json: &Json, notes: &mut Notes) -> Converted
 
 /// Text only: even JSON `true` has no `lower()`.
 pub(super) fn boolean(label: &str, json: &Json, notes: &mut Notes) -> Converted<Json> {
-    let text = json.as_str().ok_or_else(|| Refusal::no_attribute(json, "lower"))?;
+    let text = json
+        .as_str()
+        .ok_or_else(|| Refusal::no_attribute(json, "lower"))?;
     match text.to_lowercase().as_str() {
         "1" | "true" | "yes" => Ok(json!(true)),
         "" | "0" | "false" | "no" => Ok(json!(false)),
         _ => {
             let more = Map::from_iter([
-                ("moreinfo".to_owned(), json!("Use '1' for yes and '0' for no")),
+                (
+                    "moreinfo".to_owned(),
+                    json!("Use '1' for yes and '0' for no"),
+                ),
                 ("field_name".to_owned(), json!(label)),
             ]);
-            notes.push((true, format!("Unknown value '{text}' for boolean field '%(field)s'"), more));
+            notes.push((
+                true,
+                format!("Unknown value '{text}' for boolean field '%(field)s'"),
+                more,
+            ));
             Ok(json!(true))
         }
     }
@@ -154,9 +202,11 @@ pub(super) fn boolean(label: &str, json: &Json, notes: &mut Notes) -> Converted<
 
 fn integer(json: &Json) -> Converted<Json> {
     match json {
-        Json::String(text) => python::parse_int(text)
-            .map(Json::from)
-            .ok_or_else(|| Refusal::new(format!("'{text}' does not seem to be an integer for field '%(field)s'"))),
+        Json::String(text) => python::parse_int(text).map(Json::from).ok_or_else(|| {
+            Refusal::new(format!(
+                "'{text}' does not seem to be an integer for field '%(field)s'"
+            ))
+        }),
         Json::Number(number) => Ok(json!(number.as_f64().unwrap_or_default().trunc() as i64)),
         Json::Bool(flag) => Ok(json!(i64::from(*flag))),
         other => Err(Refusal::Raised(Exception::type_error(format!(
@@ -168,9 +218,11 @@ fn integer(json: &Json) -> Converted<Json> {
 
 fn float(json: &Json) -> Converted<Json> {
     match json {
-        Json::String(text) => python::parse_float(text)
-            .map(Json::from)
-            .ok_or_else(|| Refusal::new(format!("'{text}' does not seem to be a number for field '%(field)s'"))),
+        Json::String(text) => python::parse_float(text).map(Json::from).ok_or_else(|| {
+            Refusal::new(format!(
+                "'{text}' does not seem to be a number for field '%(field)s'"
+            ))
+        }),
         Json::Number(number) => Ok(json!(number)),
         Json::Bool(flag) => Ok(json!(f64::from(u8::from(*flag)))),
         other => Err(Refusal::Raised(Exception::type_error(format!(
@@ -182,9 +234,13 @@ fn float(json: &Json) -> Converted<Json> {
 
 /// The value or its label, in any case.
 fn selection(options: &[(&str, &str)], json: &Json) -> Converted<Json> {
-    let text = json.as_str().ok_or_else(|| Refusal::no_attribute(json, "lower"))?;
+    let text = json
+        .as_str()
+        .ok_or_else(|| Refusal::no_attribute(json, "lower"))?;
     let wanted = text.to_lowercase();
-    let found = options.iter().find(|(value, label)| value.to_lowercase() == wanted || label.to_lowercase() == wanted);
+    let found = options
+        .iter()
+        .find(|(value, label)| value.to_lowercase() == wanted || label.to_lowercase() == wanted);
     match found {
         Some((value, _)) => Ok(json!(value)),
         None => Err(Refusal::with(

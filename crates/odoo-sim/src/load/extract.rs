@@ -48,7 +48,10 @@ pub(super) fn creatable(model: &'static Model, paths: &[Path]) -> HashSet<&'stat
     for path in paths {
         let mut at = model;
         for name in path {
-            let Some(Kind::One2many { comodel, .. }) = at.field(name).map(|field| field.kind) else { break };
+            let Some(Kind::One2many { comodel, .. }) = at.field(name).map(|field| field.kind)
+            else {
+                break;
+            };
             models.insert(comodel);
             at = registry().model(comodel);
         }
@@ -65,18 +68,26 @@ pub(super) fn records(
     for path in paths {
         let name = &path[0];
         if !name.is_empty() && !name.contains('.') && model.position(name).is_none() {
-            return Err(Exception::value_error(format!("Invalid field name {}", quoted(name))));
+            return Err(Exception::value_error(format!(
+                "Invalid field name {}",
+                quoted(name)
+            )));
         }
     }
     let kind = |path: &Path| model.field(&path[0]).map(|field| field.kind);
     let is_line = |path: &Path| matches!(kind(path), Some(Kind::One2many { .. }));
     let line_columns: Vec<usize> = (0..paths.len()).filter(|at| is_line(&paths[*at])).collect();
-    let other_columns: Vec<usize> = (0..paths.len()).filter(|at| !is_line(&paths[*at])).collect();
+    let other_columns: Vec<usize> = (0..paths.len())
+        .filter(|at| !is_line(&paths[*at]))
+        .collect();
     let mut out = vec![];
     let mut at = 0;
     while at < rows.len() {
         let mut end = at + 1;
-        while end < rows.len() && any(&line_columns, &rows[end])? && !any(&other_columns, &rows[end])? {
+        while end < rows.len()
+            && any(&line_columns, &rows[end])?
+            && !any(&other_columns, &rows[end])?
+        {
             end += 1;
         }
         out.push((record(model, paths, &rows[at..end])?, (at, end - 1)));
@@ -95,14 +106,24 @@ fn record(model: &'static Model, paths: &[Path], span: &[Vec<&Json>]) -> Outcome
         .collect();
     let mut done = HashSet::new();
     for path in paths {
-        let Some(comodel) = comodel(path) else { continue };
+        let Some(comodel) = comodel(path) else {
+            continue;
+        };
         if !done.insert(&path[0]) {
             continue;
         }
-        let columns: Vec<usize> = (0..paths.len()).filter(|at| paths[*at][0] == path[0]).collect();
+        let columns: Vec<usize> = (0..paths.len())
+            .filter(|at| paths[*at][0] == path[0])
+            .collect();
         let below: Vec<Path> = columns
             .iter()
-            .map(|at| if paths[*at].len() > 1 { paths[*at][1..].to_vec() } else { vec![String::new()] })
+            .map(|at| {
+                if paths[*at].len() > 1 {
+                    paths[*at][1..].to_vec()
+                } else {
+                    vec![String::new()]
+                }
+            })
             .collect();
         let mut cells = vec![];
         for row in span {
@@ -111,7 +132,10 @@ fn record(model: &'static Model, paths: &[Path], span: &[Vec<&Json>]) -> Outcome
             }
         }
         let below = records(registry().model(comodel), &below, &cells)?;
-        record.push((path[0].clone(), Cell::Records(below.into_iter().map(|(record, _)| record).collect())));
+        record.push((
+            path[0].clone(),
+            Cell::Records(below.into_iter().map(|(record, _)| record).collect()),
+        ));
     }
     Ok(record)
 }
@@ -121,7 +145,12 @@ fn any(columns: &[usize], row: &[&Json]) -> Outcome<bool> {
         match row.get(*at) {
             Some(cell) if truthy(cell) => return Ok(true),
             Some(_) => {}
-            None => return Err(Exception::new(Class::Builtin("IndexError"), "list index out of range")),
+            None => {
+                return Err(Exception::new(
+                    Class::Builtin("IndexError"),
+                    "list index out of range",
+                ));
+            }
         }
     }
     Ok(false)
@@ -137,6 +166,9 @@ mod tests {
         assert_eq!(path("country_id.id"), ["country_id", ".id"]);
         assert_eq!(path("country_id:id"), ["country_id", "id"]);
         assert_eq!(path(".id"), [".id"]);
-        assert_eq!(path("order_line/product_id/id"), ["order_line", "product_id", "id"]);
+        assert_eq!(
+            path("order_line/product_id/id"),
+            ["order_line", "product_id", "id"]
+        );
     }
 }

@@ -65,20 +65,32 @@ impl Import<'_, '_> {
     fn blame(&mut self, pending: &Pending, error: &Exception) {
         let model = self.model;
         match &error.class {
-            Class::Integrity(field) => self.report(&pending.place, "error", error.message.clone(), |message| {
-                if let Some(field) = field.as_ref().filter(|field| model.position(field).is_some()) {
-                    message.insert("field".into(), json!(field));
-                }
-            }),
-            Class::Serialization => self.report(&pending.place, "error", error.message.clone(), |_| {}),
+            Class::Integrity(field) => {
+                self.report(&pending.place, "error", error.message.clone(), |message| {
+                    if let Some(field) = field
+                        .as_ref()
+                        .filter(|field| model.position(field).is_some())
+                    {
+                        message.insert("field".into(), json!(field));
+                    }
+                })
+            }
+            Class::Serialization => {
+                self.report(&pending.place, "error", error.message.clone(), |_| {})
+            }
             Class::Named(name) if name.starts_with("psycopg2.") => {
                 self.report(&pending.place, "error", error.message.clone(), |_| {});
             }
-            _ if error.is_user_error() => self.report(&pending.place, "error", error.message.clone(), |_| {}),
+            _ if error.is_user_error() => {
+                self.report(&pending.place, "error", error.message.clone(), |_| {})
+            }
             _ => {
                 let name = error.name();
                 let class = name.strip_prefix("builtins.").unwrap_or(&name).to_owned();
-                let text = format!("Unknown error during import: <class '{class}'>: {}", error.text());
+                let text = format!(
+                    "Unknown error during import: <class '{class}'>: {}",
+                    error.text()
+                );
                 self.report(&pending.place, "error", text, |message| {
                     message.insert("moreinfo".into(), json!("Resolve other errors first"));
                 });
@@ -99,13 +111,19 @@ impl Import<'_, '_> {
                         changed.push(at);
                     }
                     None if self.update => {
-                        return Err(Exception::validation("Cannot update a record without specifying its id or xml_id"));
+                        return Err(Exception::validation(
+                            "Cannot update a record without specifying its id or xml_id",
+                        ));
                     }
                     None => new.push(at),
                 }
                 continue;
             };
-            match self.env.external_id(external).filter(|known| self.sees(known.commit)) {
+            match self
+                .env
+                .external_id(external)
+                .filter(|known| self.sees(known.commit))
+            {
                 None => new.push(at),
                 Some(known) if known.model != model.name => {
                     return Err(Exception::validation(format!(
@@ -140,32 +158,57 @@ impl Import<'_, '_> {
         Ok(ids.into_iter().flatten().collect())
     }
 
-    fn name_records(&mut self, batch: &[Pending], ids: &[Option<i64>], new: &[usize]) -> Outcome<()> {
+    fn name_records(
+        &mut self,
+        batch: &[Pending],
+        ids: &[Option<i64>],
+        new: &[usize],
+    ) -> Outcome<()> {
         let mut seen = HashSet::new();
         for (at, pending) in batch.iter().enumerate() {
-            let (Some(external), Some(id)) = (&pending.external, ids[at]) else { continue };
+            let (Some(external), Some(id)) = (&pending.external, ids[at]) else {
+                continue;
+            };
             // One INSERT … ON CONFLICT names them all, and it refuses to touch a row twice.
             if !seen.insert(external) && new.contains(&at) {
                 let message = "ON CONFLICT DO UPDATE command cannot affect row a second time\n";
                 return Err(Exception::database("CardinalityViolation", message));
             }
             self.name_parent(external, id, pending, new.contains(&at))?;
-            self.env.set_external_id(external, self.model, id, self.no_update, self.update)?;
+            self.env
+                .set_external_id(external, self.model, id, self.no_update, self.update)?;
         }
         Ok(())
     }
 
     /// The parent record of a model that `_inherits` gets a derived external id.
-    fn name_parent(&mut self, external: &str, id: i64, pending: &Pending, new: bool) -> Outcome<()> {
-        let Some((parent, link)) = self.model.inherits else { return Ok(()) };
-        let given = pending.vals.get(link).is_some_and(crate::orm::python::truthy);
+    fn name_parent(
+        &mut self,
+        external: &str,
+        id: i64,
+        pending: &Pending,
+        new: bool,
+    ) -> Outcome<()> {
+        let Some((parent, link)) = self.model.inherits else {
+            return Ok(());
+        };
+        let given = pending
+            .vals
+            .get(link)
+            .is_some_and(crate::orm::python::truthy);
         if !new || given {
             return Ok(());
         }
         let row = self.env.row(self.model, id)?;
         if let Some(target) = row[self.model.at(link)].as_ref_id() {
             let name = format!("{external}_{}", parent.replace('.', "_"));
-            self.env.set_external_id(&name, registry().model(parent), target, self.no_update, self.update)?;
+            self.env.set_external_id(
+                &name,
+                registry().model(parent),
+                target,
+                self.no_update,
+                self.update,
+            )?;
         }
         Ok(())
     }

@@ -46,11 +46,20 @@ pub(crate) struct Import<'e, 'a> {
 }
 
 /// Runs `load(fields, data)`.
-pub(crate) fn load(env: &mut Env, model: &'static Model, fields: &Json, data: &Json) -> Outcome<Json> {
+pub(crate) fn load(
+    env: &mut Env,
+    model: &'static Model,
+    fields: &Json,
+    data: &Json,
+) -> Outcome<Json> {
     let (fields, rows) = matrix(fields, data)?;
     let paths: Vec<extract::Path> = fields.iter().map(|name| extract::path(name)).collect();
-    let module = env.context_text("module").unwrap_or("__import__").to_owned();
-    env.context.insert("_import_current_module".into(), json!(module));
+    let module = env
+        .context_text("module")
+        .unwrap_or("__import__")
+        .to_owned();
+    env.context
+        .insert("_import_current_module".into(), json!(module));
     let mut import = Import {
         savepoint: env.store.savepoint(),
         update: env.context_text("mode") == Some("update"),
@@ -64,7 +73,10 @@ pub(crate) fn load(env: &mut Env, model: &'static Model, fields: &Json, data: &J
         ids: vec![],
         messages: vec![],
     };
-    for (index, (record, span)) in extract::records(model, &paths, &rows)?.into_iter().enumerate() {
+    for (index, (record, span)) in extract::records(model, &paths, &rows)?
+        .into_iter()
+        .enumerate()
+    {
         import.take(index, &record, span)?;
     }
     import.flush();
@@ -75,18 +87,26 @@ pub(crate) fn load(env: &mut Env, model: &'static Model, fields: &Json, data: &J
 fn matrix<'j>(fields: &'j Json, data: &'j Json) -> Outcome<(Vec<&'j str>, Vec<Vec<&'j Json>>)> {
     let list = |json: &'j Json| match json {
         Json::Array(items) => Ok(items),
-        other => Err(Exception::type_error(format!("'{}' object is not iterable", python::type_name(other)))),
+        other => Err(Exception::type_error(format!(
+            "'{}' object is not iterable",
+            python::type_name(other)
+        ))),
     };
     let mut names = vec![];
     for field in list(fields)? {
         names.push(field.as_str().ok_or_else(|| {
             let name = python::type_name(field);
-            Exception::type_error(format!("expected string or bytes-like object, got '{name}'"))
+            Exception::type_error(format!(
+                "expected string or bytes-like object, got '{name}'"
+            ))
         })?);
     }
     let mut rows = vec![];
     let Json::Array(data) = data else {
-        return Err(Exception::type_error(format!("object of type '{}' has no len()", python::type_name(data))));
+        return Err(Exception::type_error(format!(
+            "object of type '{}' has no len()",
+            python::type_name(data)
+        )));
     };
     for row in data {
         rows.push(list(row)?.iter().collect());
@@ -96,16 +116,25 @@ fn matrix<'j>(fields: &'j Json, data: &'j Json) -> Outcome<(Vec<&'j str>, Vec<Ve
 
 impl Import<'_, '_> {
     /// Converts one extracted record and puts it into the batch.
-    fn take(&mut self, index: usize, record: &extract::Record, span: (usize, usize)) -> Outcome<()> {
-        let place =
-            Map::from_iter([("rows".into(), json!({"from": span.0, "to": span.1})), ("record".into(), json!(index))]);
+    fn take(
+        &mut self,
+        index: usize,
+        record: &extract::Record,
+        span: (usize, usize),
+    ) -> Outcome<()> {
+        let place = Map::from_iter([
+            ("rows".into(), json!({"from": span.0, "to": span.1})),
+            ("record".into(), json!(index)),
+        ]);
         let external = match extract::raw(record, "id") {
             Some(value) if python::truthy(value) => match value {
                 Json::String(name) if name.contains('.') => Some(name.clone()),
                 Json::String(name) => Some(format!("{}.{name}", self.module)),
                 other => {
                     let name = python::type_name(other);
-                    return Err(Exception::type_error(format!("argument of type '{name}' is not iterable")));
+                    return Err(Exception::type_error(format!(
+                        "argument of type '{name}' is not iterable"
+                    )));
                 }
             },
             _ => None,
@@ -121,25 +150,52 @@ impl Import<'_, '_> {
             }
             (None, None) => {}
         }
-        self.batch.push(Pending { external, vals, place });
+        self.batch.push(Pending {
+            external,
+            vals,
+            place,
+        });
         Ok(())
     }
 
     /// The `.id` column. An id that a search does not find is an error message, and the row counts as new.
-    fn database_id(&mut self, record: &extract::Record, place: &Map<String, Json>) -> Outcome<Option<i64>> {
-        let Some(value) = extract::raw(record, ".id").filter(|value| python::truthy(value)) else { return Ok(None) };
+    fn database_id(
+        &mut self,
+        record: &extract::Record,
+        place: &Map<String, Json>,
+    ) -> Outcome<Option<i64>> {
+        let Some(value) = extract::raw(record, ".id").filter(|value| python::truthy(value)) else {
+            return Ok(None);
+        };
         let id = match value {
             Json::String(text) => python::parse_int(text),
             other => other.as_i64(),
         };
-        let Some(id) = id else { return Err(Exception::not_an_id(value)) };
-        if !self.env.search(self.model, &json!([["id", "=", id]]), 0, Some(1), Some("id"))?.is_empty() {
+        let Some(id) = id else {
+            return Err(Exception::not_an_id(value));
+        };
+        if !self
+            .env
+            .search(
+                self.model,
+                &json!([["id", "=", id]]),
+                0,
+                Some(1),
+                Some("id"),
+            )?
+            .is_empty()
+        {
             return Ok(Some(id));
         }
         let shown = python::text(value);
-        self.report(place, "error", format!("Unknown database identifier '{shown}'"), |message| {
-            message.insert("field".into(), json!(".id"));
-        });
+        self.report(
+            place,
+            "error",
+            format!("Unknown database identifier '{shown}'"),
+            |message| {
+                message.insert("field".into(), json!(".id"));
+            },
+        );
         Ok(None)
     }
 
@@ -158,12 +214,19 @@ impl Import<'_, '_> {
     }
 
     fn finish(self) -> Json {
-        let failed = self.messages.iter().any(|message| message["type"] == "error");
+        let failed = self
+            .messages
+            .iter()
+            .any(|message| message["type"] == "error");
         if failed {
             self.env.store.rollback_to(self.savepoint);
             self.env.store.lookups.rolled_back();
         }
-        let ids = if failed { json!(false) } else { json!(self.ids) };
+        let ids = if failed {
+            json!(false)
+        } else {
+            json!(self.ids)
+        };
         json!({"ids": ids, "messages": self.messages, "nextrow": 0})
     }
 }

@@ -19,10 +19,14 @@ impl Import<'_, '_> {
         notes: &mut Notes,
     ) -> Converted<Json> {
         let [record] = records else {
-            return Err(Refusal::Bare("too many values to unpack (expected 1)".into()));
+            return Err(Refusal::Bare(
+                "too many values to unpack (expected 1)".into(),
+            ));
         };
         let (by, value) = reference(record)?;
-        Ok(self.find(field, &by, value, notes)?.map_or(json!(false), Json::from))
+        Ok(self
+            .find(field, &by, value, notes)?
+            .map_or(json!(false), Json::from))
     }
 
     pub(super) fn many2many(
@@ -33,10 +37,14 @@ impl Import<'_, '_> {
         notes: &mut Notes,
     ) -> Converted<Json> {
         let [record] = records else {
-            return Err(Refusal::Bare("too many values to unpack (expected 1)".into()));
+            return Err(Refusal::Bare(
+                "too many values to unpack (expected 1)".into(),
+            ));
         };
         let (by, value) = reference(record)?;
-        let text = value.as_str().ok_or_else(|| Refusal::no_attribute(value, "split"))?;
+        let text = value
+            .as_str()
+            .ok_or_else(|| Refusal::no_attribute(value, "split"))?;
         let mut ids = vec![];
         for part in text.split(',') {
             ids.extend(self.find(field, &by, &json!(part), notes)?);
@@ -48,15 +56,25 @@ impl Import<'_, '_> {
         })
     }
 
-    pub(super) fn one2many(&mut self, field: &'static Field, records: &[Record], notes: &mut Notes) -> Converted<Json> {
+    pub(super) fn one2many(
+        &mut self,
+        field: &'static Field,
+        records: &[Record],
+        notes: &mut Notes,
+    ) -> Converted<Json> {
         let comodel = registry().model(field.kind.comodel().unwrap_or_default());
         let split;
         let records = match records {
             // One row with nothing but references is a list of records that exist.
             [only] if only.iter().all(|(name, _)| is_reference(name)) => {
                 let (by, value) = reference(only)?;
-                let text = value.as_str().ok_or_else(|| Refusal::no_attribute(value, "split"))?;
-                split = text.split(',').map(|part| vec![(by.clone(), Cell::Raw(json!(part)))]).collect::<Vec<_>>();
+                let text = value
+                    .as_str()
+                    .ok_or_else(|| Refusal::no_attribute(value, "split"))?;
+                split = text
+                    .split(',')
+                    .map(|part| vec![(by.clone(), Cell::Raw(json!(part)))])
+                    .collect::<Vec<_>>();
                 &split[..]
             }
             records => records,
@@ -64,7 +82,11 @@ impl Import<'_, '_> {
         let mut commands = vec![];
         for record in records {
             let mut vals = self.line(comodel, record, notes)?;
-            let keys: Record = record.iter().filter(|(name, _)| is_reference(name)).cloned().collect();
+            let keys: Record = record
+                .iter()
+                .filter(|(name, _)| is_reference(name))
+                .cloned()
+                .collect();
             let mut found = None;
             if !keys.is_empty() {
                 let (by, value) = reference(&keys)?;
@@ -89,23 +111,39 @@ impl Import<'_, '_> {
     }
 
     /// The values of one line. A bad cell is a message about the one2many field.
-    fn line(&mut self, comodel: &'static Model, record: &Record, notes: &mut Notes) -> Converted<Map<String, Json>> {
+    fn line(
+        &mut self,
+        comodel: &'static Model,
+        record: &Record,
+        notes: &mut Notes,
+    ) -> Converted<Map<String, Json>> {
         let mut vals = Map::new();
         for (name, cell) in record {
-            let Some(field) = named(comodel, name) else { continue };
-            let under = |text: String| text.replace("%(field)s", &format!("%(field)s/{}", field.label));
+            let Some(field) = named(comodel, name) else {
+                continue;
+            };
+            let under =
+                |text: String| text.replace("%(field)s", &format!("%(field)s/{}", field.label));
             let mut own = vec![];
             match self.convert(comodel, field, cell, &mut own) {
                 Ok(value) => {
                     vals.insert(name.clone(), value);
                 }
-                Err(Refusal::Message { text, more }) => return Err(Refusal::Message { text: under(text), more }),
+                Err(Refusal::Message { text, more }) => {
+                    return Err(Refusal::Message {
+                        text: under(text),
+                        more,
+                    });
+                }
                 Err(Refusal::Bare(text)) => return Err(Refusal::Bare(under(text))),
                 Err(raised) => return Err(raised),
             }
             for (is_error, text, more) in own {
                 if is_error {
-                    return Err(Refusal::Message { text: under(text), more });
+                    return Err(Refusal::Message {
+                        text: under(text),
+                        more,
+                    });
                 }
                 notes.push((false, text, more));
             }
@@ -114,7 +152,13 @@ impl Import<'_, '_> {
     }
 
     /// The record that a cell refers to; `None` for a cell that says there is none.
-    fn find(&mut self, field: &'static Field, by: &str, value: &Json, notes: &mut Notes) -> Converted<Option<i64>> {
+    fn find(
+        &mut self,
+        field: &'static Field,
+        by: &str,
+        value: &Json,
+        notes: &mut Notes,
+    ) -> Converted<Option<i64>> {
         let comodel = registry().model(field.kind.comodel().unwrap_or_default());
         let (how, found) = match by {
             ".id" => {
@@ -126,7 +170,10 @@ impl Import<'_, '_> {
                     other => other.as_i64(),
                 };
                 let Some(id) = id else {
-                    let text = format!("Invalid database id '{}' for the field '%(field)s'", python::text(value));
+                    let text = format!(
+                        "Invalid database id '{}' for the field '%(field)s'",
+                        python::text(value)
+                    );
                     return Err(Refusal::with(text, possible_values(comodel, by)));
                 };
                 ("database id", self.env.exists(comodel, id).then_some(id))
@@ -136,7 +183,11 @@ impl Import<'_, '_> {
                     return Ok(None);
                 }
                 let name = value.as_str().unwrap_or_default();
-                let full = if name.contains('.') { name.to_owned() } else { format!("{}.{name}", self.module) };
+                let full = if name.contains('.') {
+                    name.to_owned()
+                } else {
+                    format!("{}.{name}", self.module)
+                };
                 if self.batch_externals.contains(&full) {
                     self.flush();
                 }
@@ -147,24 +198,32 @@ impl Import<'_, '_> {
                 if self.creatable.contains(comodel.name) {
                     self.flush();
                 }
-                let ids = names_matching(self.env, comodel, &name, "=", &Json::Null).map_err(Refusal::Raised)?;
+                let ids = names_matching(self.env, comodel, &name, "=", &Json::Null)
+                    .map_err(Refusal::Raised)?;
                 if ids.len() > 1 {
                     let count = ids.len();
-                    let text = format!("Found multiple matches for value \"{name}\" in field \"%(field)s\" ({count} matches)");
+                    let text = format!(
+                        "Found multiple matches for value \"{name}\" in field \"%(field)s\" ({count} matches)"
+                    );
                     notes.push((false, text, Map::new()));
                 }
                 ("name", ids.first().copied())
             }
         };
         found.map(Some).ok_or_else(|| {
-            let text = format!("No matching record found for {how} '{}' in field '%(field)s'", python::text(value));
+            let text = format!(
+                "No matching record found for {how} '{}' in field '%(field)s'",
+                python::text(value)
+            );
             Refusal::with(text, possible_values(comodel, by))
         })
     }
 
     fn by_external_id(&self, full: &str, comodel: &Model) -> Converted<Option<i64>> {
         let known = match self.env.external_id(full) {
-            Some(known) if self.sees(known.commit) && self.env.exists(comodel, known.target) => known,
+            Some(known) if self.sees(known.commit) && self.env.exists(comodel, known.target) => {
+                known
+            }
             _ => return Ok(None),
         };
         if known.model != comodel.name {

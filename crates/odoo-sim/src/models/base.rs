@@ -2,7 +2,9 @@
 
 use crate::exception::{Exception, Outcome};
 use crate::orm::env::Env;
-use crate::orm::field::{OnDelete, boolean, char, decimal, integer, many2many, many2one, selection};
+use crate::orm::field::{
+    OnDelete, boolean, char, decimal, integer, many2many, many2one, selection,
+};
 use crate::orm::method::Method;
 use crate::orm::model::{Hooks, Model, Row, registry};
 use crate::orm::value::Value;
@@ -64,7 +66,10 @@ pub(super) fn models() -> Vec<Model> {
             ],
         )
         .order("code, id")
-        .hooks(Hooks { display_name: Some(state_name), ..Hooks::default() }),
+        .hooks(Hooks {
+            display_name: Some(state_name),
+            ..Hooks::default()
+        }),
         Model::new(
             "res.company",
             "Companies",
@@ -77,15 +82,24 @@ pub(super) fn models() -> Vec<Model> {
             ],
         )
         .order("sequence, name"),
-        Model::new("res.groups", "Access Groups", vec![char("name", "Name").required().translated()]).order("name"),
+        Model::new(
+            "res.groups",
+            "Access Groups",
+            vec![char("name", "Name").required().translated()],
+        )
+        .order("name"),
         Model::new(
             "res.users",
             "User",
             vec![
                 char("login", "Login").required(),
                 boolean("active", "Active").default(yes),
-                many2one("partner_id", "Related Partner", "res.partner").required().on_delete(OnDelete::Restrict),
-                many2one("company_id", "Company", "res.company").required().default(first_company),
+                many2one("partner_id", "Related Partner", "res.partner")
+                    .required()
+                    .on_delete(OnDelete::Restrict),
+                many2one("company_id", "Company", "res.company")
+                    .required()
+                    .default(first_company),
                 many2many("company_ids", "Companies", "res.company"),
                 char("password", "Password"),
                 many2many("group_ids", "Groups", "res.groups"),
@@ -100,7 +114,10 @@ pub(super) fn models() -> Vec<Model> {
         .inherits("res.partner", "partner_id")
         .unique("login", "You can not have two users with the same login!")
         .methods(user_methods())
-        .hooks(Hooks { guard_unlink: Some(guard_user), ..Hooks::default() }),
+        .hooks(Hooks {
+            guard_unlink: Some(guard_user),
+            ..Hooks::default()
+        }),
     ]
 }
 
@@ -110,7 +127,11 @@ fn state_name(env: &Env, _: i64, row: &Row) -> String {
     let country = row[model.at("country_id")]
         .as_ref_id()
         .and_then(|id| env.store.get(registry().model("res.country").index, id))
-        .and_then(|record| record.row[registry().model("res.country").at("code")].as_str().map(str::to_owned));
+        .and_then(|record| {
+            record.row[registry().model("res.country").at("code")]
+                .as_str()
+                .map(str::to_owned)
+        });
     format!("{name} ({})", country.unwrap_or_default())
 }
 
@@ -127,9 +148,13 @@ fn guard_user(_: &mut Env, id: i64) -> Outcome<()> {
 fn user_methods() -> Vec<Method> {
     vec![
         method!("context_get", model, [], |env, _, _, _| {
-            Ok(Some(json!({"lang": "en_US", "tz": false, "uid": env.uid()})))
+            Ok(Some(
+                json!({"lang": "en_US", "tz": false, "uid": env.uid()}),
+            ))
         }),
-        method!("has_group", records, ["group_ext_id"], |env, _, _, _| Ok(Some(json!(env.account.rights.is_empty())))),
+        method!("has_group", records, ["group_ext_id"], |env, _, _, _| Ok(
+            Some(json!(env.account.rights.is_empty()))
+        )),
     ]
 }
 

@@ -24,27 +24,51 @@ pub(super) fn models() -> Vec<Model> {
             ],
         )
         .order("module, model, name")
-        .methods(vec![
-            method!("check_object_reference", model, ["module", "xml_id", "raise_on_access_error?"], reference),
-        ])
-        .hooks(Hooks { compute: Some(computed), ..Hooks::default() }),
-        Model::new("ir.model", "Models", vec![char("name", "Model Description").required(), char("model", "Model").required()])
-            .order("model"),
+        .methods(vec![method!(
+            "check_object_reference",
+            model,
+            ["module", "xml_id", "raise_on_access_error?"],
+            reference
+        )])
+        .hooks(Hooks {
+            compute: Some(computed),
+            ..Hooks::default()
+        }),
+        Model::new(
+            "ir.model",
+            "Models",
+            vec![
+                char("name", "Model Description").required(),
+                char("model", "Model").required(),
+            ],
+        )
+        .order("model"),
         Model::new(
             "ir.module.module",
             "Module",
             vec![
                 char("name", "Technical Name").required().readonly(),
                 char("latest_version", "Installed Version").readonly(),
-                selection("state", "Status", &[("uninstalled", "Not Installed"), ("installed", "Installed")]).readonly(),
+                selection(
+                    "state",
+                    "Status",
+                    &[("uninstalled", "Not Installed"), ("installed", "Installed")],
+                )
+                .readonly(),
             ],
         )
         .order("name"),
     ]
 }
 
-fn reference(env: &mut Env, _: &'static Model, _: &[i64], arguments: &Arguments) -> Outcome<Option<Json>> {
-    env.check_object_reference(arguments.text("module"), arguments.text("xml_id")).map(Some)
+fn reference(
+    env: &mut Env,
+    _: &'static Model,
+    _: &[i64],
+    arguments: &Arguments,
+) -> Outcome<Option<Json>> {
+    env.check_object_reference(arguments.text("module"), arguments.text("xml_id"))
+        .map(Some)
 }
 
 fn computed(_: &Env, _: i64, row: &Row, field: &str) -> Json {
@@ -55,4 +79,3 @@ fn computed(_: &Env, _: i64, row: &Row, field: &str) -> Json {
         _ => format!("{},{}", text("model"), row[model.at("res_id")].to_json()).into(),
     }
 }
-

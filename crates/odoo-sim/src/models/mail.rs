@@ -18,7 +18,14 @@ pub(super) fn models() -> Vec<Model> {
                 html("body", "Contents"),
                 char("model", "Related Document Model"),
                 integer("res_id", "Related Document ID"),
-                selection("message_type", "Type", &[("comment", "Comment"), ("notification", "System notification")]),
+                selection(
+                    "message_type",
+                    "Type",
+                    &[
+                        ("comment", "Comment"),
+                        ("notification", "System notification"),
+                    ],
+                ),
             ],
         )
         .rec_name("subject")
@@ -35,11 +42,20 @@ pub(super) const MESSAGE_POST: Method = Method {
     run: message_post,
 };
 
-fn message_post(env: &mut Env, model: &'static Model, ids: &[i64], arguments: &Arguments) -> Outcome<Option<Json>> {
+fn message_post(
+    env: &mut Env,
+    model: &'static Model,
+    ids: &[i64],
+    arguments: &Arguments,
+) -> Outcome<Option<Json>> {
     env.check_exist(model, ids)?;
     let mut posted = vec![];
     for id in ids {
-        let kind = arguments.get("message_type").as_str().unwrap_or("notification").to_owned();
+        let kind = arguments
+            .get("message_type")
+            .as_str()
+            .unwrap_or("notification")
+            .to_owned();
         let message = vals(json!({
             "subject": arguments.get("subject"), "body": arguments.get("body"), "model": model.name, "res_id": id,
             "message_type": kind,

@@ -4,15 +4,20 @@ use super::mail::MESSAGE_POST;
 use super::partner_rules as rules;
 use crate::orm::env::Env;
 use crate::orm::field::{
-    Dangling, OnDelete, binary, boolean, char, decimal, html, integer, many2many, many2one, one2many, selection,
+    Dangling, OnDelete, binary, boolean, char, decimal, html, integer, many2many, many2one,
+    one2many, selection,
 };
 use crate::orm::model::{Hooks, Model};
 use crate::orm::value::Value;
 
 pub(super) const LANGUAGES: &[(&str, &str)] = &[("en_US", "English (US)")];
 
-const TYPES: &[(&str, &str)] =
-    &[("contact", "Contact"), ("invoice", "Invoice"), ("delivery", "Delivery"), ("other", "Other")];
+const TYPES: &[(&str, &str)] = &[
+    ("contact", "Contact"),
+    ("invoice", "Invoice"),
+    ("delivery", "Delivery"),
+    ("other", "Other"),
+];
 
 fn yes(_: &Env) -> Value {
     Value::Bool(true)
@@ -30,7 +35,12 @@ fn category() -> Model {
             char("name", "Name").required().translated(),
             integer("color", "Color").default(|_| Value::Int(1)),
             many2one("parent_id", "Category", "res.partner.category").on_delete(OnDelete::Cascade),
-            one2many("child_ids", "Child Tags", "res.partner.category", "parent_id"),
+            one2many(
+                "child_ids",
+                "Child Tags",
+                "res.partner.category",
+                "parent_id",
+            ),
             boolean("active", "Active").default(yes),
         ],
     )
@@ -93,7 +103,12 @@ fn partner() -> Model {
             char("email_formatted", "Formatted Email").computed(),
             char("phone", "Phone"),
             boolean("is_company", "Is a Company"),
-            selection("company_type", "Company Type", &[("person", "Person"), ("company", "Company")]).inverted(),
+            selection(
+                "company_type",
+                "Company Type",
+                &[("person", "Person"), ("company", "Company")],
+            )
+            .inverted(),
             many2one("industry_id", "Industry", "res.partner.industry"),
             many2one("company_id", "Company", "res.company"),
             integer("color", "Color Index"),

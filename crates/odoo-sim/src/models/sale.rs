@@ -4,13 +4,18 @@ use super::mail::MESSAGE_POST;
 use super::sale_flow as flow;
 use crate::orm::env::Env;
 use crate::orm::field::{
-    Dangling, OnDelete, boolean, char, date, datetime, decimal, float, html, integer, many2one, monetary, one2many, selection, text,
+    Dangling, OnDelete, boolean, char, date, datetime, decimal, float, html, integer, many2one,
+    monetary, one2many, selection, text,
 };
 use crate::orm::model::{Hooks, Model};
 use crate::orm::value::Value;
 
-const STATES: &[(&str, &str)] =
-    &[("draft", "Quotation"), ("sent", "Quotation Sent"), ("sale", "Sales Order"), ("cancel", "Cancelled")];
+const STATES: &[(&str, &str)] = &[
+    ("draft", "Quotation"),
+    ("sent", "Quotation Sent"),
+    ("sale", "Sales Order"),
+    ("cancel", "Cancelled"),
+];
 
 fn company(env: &Env) -> Value {
     Value::Ref(env.company())
@@ -30,12 +35,20 @@ fn order() -> Model {
         "Sales Order",
         vec![
             char("name", "Order Reference").required(),
-            many2one("company_id", "Company", "res.company").required().default(company),
-            many2one("partner_id", "Customer", "res.partner").required().dangling(Dangling::Followed),
-            selection("state", "Status", STATES).readonly().default(|_| Value::str("draft")),
+            many2one("company_id", "Company", "res.company")
+                .required()
+                .default(company),
+            many2one("partner_id", "Customer", "res.partner")
+                .required()
+                .dangling(Dangling::Followed),
+            selection("state", "Status", STATES)
+                .readonly()
+                .default(|_| Value::str("draft")),
             boolean("locked", "Locked"),
             char("client_order_ref", "Customer Reference"),
-            datetime("date_order", "Order Date").required().default(|env| env.now_seconds()),
+            datetime("date_order", "Order Date")
+                .required()
+                .default(|env| env.now_seconds()),
             datetime("commitment_date", "Delivery Date"),
             date("validity_date", "Expiration"),
             char("origin", "Source Document"),
@@ -44,7 +57,9 @@ fn order() -> Model {
             many2one("user_id", "Salesperson", "res.users").default(|env| Value::Ref(env.uid())),
             many2one("partner_invoice_id", "Invoice Address", "res.partner").required(),
             many2one("partner_shipping_id", "Delivery Address", "res.partner").required(),
-            many2one("currency_id", "Currency", "res.currency").readonly().default(currency),
+            many2one("currency_id", "Currency", "res.currency")
+                .readonly()
+                .default(currency),
             one2many("order_line", "Order Lines", "sale.order.line", "order_id"),
             monetary("amount_untaxed", "Untaxed Amount").readonly(),
             monetary("amount_tax", "Taxes").readonly(),
@@ -78,14 +93,26 @@ fn line() -> Model {
         "sale.order.line",
         "Sales Order Line",
         vec![
-            many2one("order_id", "Order Reference", "sale.order").required().on_delete(OnDelete::Cascade),
+            many2one("order_id", "Order Reference", "sale.order")
+                .required()
+                .on_delete(OnDelete::Cascade),
             integer("sequence", "Sequence").default(|_| Value::Int(10)),
-            selection("display_type", "Display Type", &[("line_section", "Section"), ("line_subsection", "Subsection"), ("line_note", "Note")]),
+            selection(
+                "display_type",
+                "Display Type",
+                &[
+                    ("line_section", "Section"),
+                    ("line_subsection", "Subsection"),
+                    ("line_note", "Note"),
+                ],
+            ),
             many2one("product_id", "Product", "product.product")
                 .on_delete(OnDelete::Restrict)
                 .dangling(Dangling::Followed),
             text("name", "Description").required(),
-            decimal("product_uom_qty", "Quantity", 2).required().default(|_| Value::Float(1.0)),
+            decimal("product_uom_qty", "Quantity", 2)
+                .required()
+                .default(|_| Value::Float(1.0)),
             float("price_unit", "Unit Price").required(),
             decimal("discount", "Discount (%)", 2),
             monetary("price_subtotal", "Subtotal").readonly(),

@@ -4,11 +4,10 @@ use crate::exception::{Exception, Outcome};
 use crate::orm::convert::rounded;
 use crate::orm::env::Env;
 use crate::orm::method::Method;
-use crate::orm::model::{Model, Row, registry};
+use crate::orm::model::{Changed, Model, Row, registry};
 use crate::orm::value::Value;
 use crate::orm::web::method;
 use serde_json::{Map, Value as Json, json};
-use std::collections::HashSet;
 
 fn order() -> &'static Model {
     registry().model("sale.order")
@@ -25,12 +24,18 @@ pub(super) fn methods(message_post: Method) -> Vec<Method> {
             env.check_access(model, "write")?;
             for id in ids {
                 if !["draft", "sent"].contains(&state(env, *id)?.as_str()) {
-                    return Err(Exception::user("Some orders are not in a state requiring confirmation."));
+                    return Err(Exception::user(
+                        "Some orders are not in a state requiring confirmation.",
+                    ));
                 }
             }
             let now = env.now_seconds();
             for id in ids {
-                env.set(order(), *id, &[("state", Value::str("sale")), ("date_order", now.clone())])?;
+                env.set(
+                    order(),
+                    *id,
+                    &[("state", Value::str("sale")), ("date_order", now.clone())],
+                )?;
                 touch(env, *id)?;
             }
             Ok(Some(json!(true)))
@@ -57,22 +62,33 @@ pub(super) fn methods(message_post: Method) -> Vec<Method> {
             }
             Ok(Some(json!(true)))
         }),
-        method!("action_quotation_sent", records, [], |env, model, ids, _| {
-            env.check_access(model, "write")?;
-            for id in ids {
-                if state(env, *id)? != "draft" {
-                    return Err(Exception::user("Only draft orders can be marked as sent directly."));
+        method!(
+            "action_quotation_sent",
+            records,
+            [],
+            |env, model, ids, _| {
+                env.check_access(model, "write")?;
+                for id in ids {
+                    if state(env, *id)? != "draft" {
+                        return Err(Exception::user(
+                            "Only draft orders can be marked as sent directly.",
+                        ));
+                    }
                 }
+                for id in ids {
+                    env.set(order(), *id, &[("state", Value::str("sent"))])?;
+                    touch(env, *id)?;
+                }
+                // The Python method returns None.
+                Ok(None)
             }
-            for id in ids {
-                env.set(order(), *id, &[("state", Value::str("sent"))])?;
-                touch(env, *id)?;
-            }
-            // The Python method returns None.
-            Ok(None)
-        }),
-        method!("action_lock", records, [], |env, _, ids, _| set_locked(env, ids, true)),
-        method!("action_unlock", records, [], |env, _, ids, _| set_locked(env, ids, false)),
+        ),
+        method!("action_lock", records, [], |env, _, ids, _| set_locked(
+            env, ids, true
+        )),
+        method!("action_unlock", records, [], |env, _, ids, _| set_locked(
+            env, ids, false
+        )),
     ]
 }
 
@@ -85,17 +101,25 @@ fn set_locked(env: &mut Env, ids: &[i64], locked: bool) -> Outcome<Option<Json>>
 }
 
 fn state(env: &Env, id: i64) -> Outcome<String> {
-    Ok(env.row(order(), id)?[order().at("state")].as_str().unwrap_or_default().to_owned())
+    Ok(env.row(order(), id)?[order().at("state")]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
 }
 
 fn touch(env: &mut Env, id: i64) -> Outcome<()> {
     let (now, uid) = (Value::str(&env.now), Value::Ref(env.uid()));
     env.set(order(), id, &[("write_date", now), ("write_uid", uid)])?;
-    recompute_order(env, id, &HashSet::from(["state".to_owned()]))
+    recompute_order(env, id, &Changed::Only(&["state"]))
 }
 
 /// Numbers an order and derives its addresses from the customer.
-pub(super) fn complete_order(_: &mut Env, id: i64, row: &mut Row, vals: &Map<String, Json>) -> Outcome<()> {
+pub(super) fn complete_order(
+    _: &mut Env,
+    id: i64,
+    row: &mut Row,
+    vals: &Map<String, Json>,
+) -> Outcome<()> {
     let model = order();
     if !vals.contains_key("name") || row[model.at("name")].as_str() == Some("New") {
         row[model.at("name")] = Value::str(format!("S{id:05}"));
@@ -115,35 +139,56 @@ pub(super) fn complete_order(_: &mut Env, id: i64, row: &mut Row, vals: &Map<Str
 }
 
 /// Adds the lines up. Amounts that a caller writes later stay until a line changes: nothing protects computed fields.
-pub(super) fn recompute_order(env: &mut Env, id: i64, changed: &HashSet<String>) -> Outcome<()> {
+pub(super) fn recompute_order(env: &mut Env, id: i64, changed: &Changed) -> Outcome<()> {
     let lines = env.pointing(line(), "order_id", id);
     let current = env.row(order(), id)?;
-    if ["state", "partner_id"].iter().any(|name| changed.contains(*name)) {
+    if ["state", "partner_id"]
+        .iter()
+        .any(|name| changed.contains(name))
+    {
         for line_id in &lines {
             env.set(
                 line(),
                 *line_id,
                 &[
                     ("state", current[order().at("state")].clone()),
-                    ("order_partner_id", current[order().at("partner_id")].clone()),
+                    (
+                        "order_partner_id",
+                        current[order().at("partner_id")].clone(),
+                    ),
                 ],
             )?;
         }
     }
-    // `id` is among the changes of a new order only.
-    if ["id", "order_line", "lines"].iter().any(|name| changed.contains(*name)) {
+    if ["order_line", "lines"]
+        .iter()
+        .any(|name| changed.contains(name))
+    {
         let mut total = 0.0;
         for line_id in lines {
             total += env.row(line(), line_id)?[line().at("price_subtotal")].as_f64();
         }
         let total = Value::Float(rounded(total, Some(2)));
         let tax = Value::Float(0.0);
-        env.set(order(), id, &[("amount_untaxed", total.clone()), ("amount_tax", tax), ("amount_total", total)])?;
+        env.set(
+            order(),
+            id,
+            &[
+                ("amount_untaxed", total.clone()),
+                ("amount_tax", tax),
+                ("amount_total", total),
+            ],
+        )?;
     }
     Ok(())
 }
 
-pub(super) fn complete_line(env: &mut Env, _: i64, row: &mut Row, vals: &Map<String, Json>) -> Outcome<()> {
+pub(super) fn complete_line(
+    env: &mut Env,
+    _: i64,
+    row: &mut Row,
+    vals: &Map<String, Json>,
+) -> Outcome<()> {
     let model = line();
     let product_model = registry().model("product.product");
     if let Some(product) = row[model.at("product_id")].as_ref_id()
@@ -154,7 +199,9 @@ pub(super) fn complete_line(env: &mut Env, _: i64, row: &mut Row, vals: &Map<Str
             row[model.at("name")] = Value::str(env.display_name(product_model, product));
         }
         if !vals.contains_key("price_unit") {
-            let price = product_model.field("list_price").map(|field| env.field_value(product_model, &product_row, field));
+            let price = product_model
+                .field("list_price")
+                .map(|field| env.field_value(product_model, &product_row, field));
             row[model.at("price_unit")] = Value::Float(price.unwrap_or_default().as_f64());
         }
     }
@@ -164,23 +211,35 @@ pub(super) fn complete_line(env: &mut Env, _: i64, row: &mut Row, vals: &Map<Str
     if let Some(parent) = row[model.at("order_id")].as_ref_id()
         && let Some(record) = env.store.get(order().index, parent)
     {
-        for (own, of_order) in
-            [("company_id", "company_id"), ("currency_id", "currency_id"), ("order_partner_id", "partner_id"), ("state", "state")]
-        {
+        for (own, of_order) in [
+            ("company_id", "company_id"),
+            ("currency_id", "currency_id"),
+            ("order_partner_id", "partner_id"),
+            ("state", "state"),
+        ] {
             row[model.at(own)] = record.row[order().at(of_order)].clone();
         }
     }
     Ok(())
 }
 
-pub(super) fn recompute_line(env: &mut Env, id: i64, _: &HashSet<String>) -> Outcome<()> {
+pub(super) fn recompute_line(env: &mut Env, id: i64, _: &Changed) -> Outcome<()> {
     let model = line();
     let row = env.row(model, id)?;
     let number = |name: &str| row[model.at(name)].as_f64();
-    let subtotal = number("product_uom_qty") * number("price_unit") * (1.0 - number("discount") / 100.0);
+    let subtotal =
+        number("product_uom_qty") * number("price_unit") * (1.0 - number("discount") / 100.0);
     let subtotal = Value::Float(rounded(subtotal, Some(2)));
     let tax = Value::Float(0.0);
-    env.set(model, id, &[("price_subtotal", subtotal.clone()), ("price_tax", tax), ("price_total", subtotal)])?;
+    env.set(
+        model,
+        id,
+        &[
+            ("price_subtotal", subtotal.clone()),
+            ("price_tax", tax),
+            ("price_total", subtotal),
+        ],
+    )?;
     match row[model.at("order_id")].as_ref_id() {
         Some(parent) => total_changed(env, parent),
         None => Ok(()),
@@ -190,7 +249,7 @@ pub(super) fn recompute_line(env: &mut Env, id: i64, _: &HashSet<String>) -> Out
 fn total_changed(env: &mut Env, order_id: i64) -> Outcome<()> {
     let now = Value::str(&env.now);
     env.set(order(), order_id, &[("write_date", now)])?;
-    recompute_order(env, order_id, &HashSet::from(["lines".to_owned()]))
+    recompute_order(env, order_id, &Changed::Only(&["lines"]))
 }
 
 pub(super) fn guard_order(env: &mut Env, id: i64) -> Outcome<()> {
@@ -204,7 +263,8 @@ pub(super) fn guard_order(env: &mut Env, id: i64) -> Outcome<()> {
 
 pub(super) fn guard_line(env: &mut Env, id: i64) -> Outcome<()> {
     let row = env.row(line(), id)?;
-    if row[line().at("state")].as_str() == Some("sale") && row[line().at("display_type")].is_null() {
+    if row[line().at("state")].as_str() == Some("sale") && row[line().at("display_type")].is_null()
+    {
         return Err(Exception::user(
             "Once a sales order is confirmed, you can't remove one of its lines (we need to track if something gets invoiced \
              or delivered).\n                Set the quantity to 0 instead.",

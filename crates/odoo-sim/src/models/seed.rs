@@ -11,17 +11,34 @@ use serde_json::{Value as Json, json};
 /// Fills an empty store.
 pub(crate) fn seed(env: &mut Env, config: &Config) -> Outcome<()> {
     for (name, symbol, full) in [("USD", "$", "United States dollar"), ("EUR", "€", "Euro")] {
-        add(env, "res.currency", json!({"name": name, "symbol": symbol, "full_name": full, "rounding": 0.01}), &[name])?;
+        add(
+            env,
+            "res.currency",
+            json!({"name": name, "symbol": symbol, "full_name": full, "rounding": 0.01}),
+            &[name],
+        )?;
     }
     for code in &config.languages {
-        let name = if code == "en_US" { "English (US)" } else { code };
-        add(env, "res.lang", json!({"name": name, "code": code, "active": true}), &[&format!("lang_{code}")])?;
+        let name = if code == "en_US" {
+            "English (US)"
+        } else {
+            code
+        };
+        add(
+            env,
+            "res.lang",
+            json!({"name": name, "code": code, "active": true}),
+            &[&format!("lang_{code}")],
+        )?;
     }
     for (external, name) in [
         ("base.group_user", "Role / User"),
         ("base.group_system", "Role / Administrator"),
         ("base.group_partner_manager", "Contact / Creation"),
-        ("sales_team.group_sale_salesman_all_leads", "Sales / User: All Documents"),
+        (
+            "sales_team.group_sale_salesman_all_leads",
+            "Sales / User: All Documents",
+        ),
         ("product.group_product_manager", "Products / Creation"),
     ] {
         let id = create(env, "res.groups", json!({"name": name}))?;
@@ -29,15 +46,40 @@ pub(crate) fn seed(env: &mut Env, config: &Config) -> Outcome<()> {
     }
     countries(env)?;
     people(env, config)?;
-    for (name, external) in [("Goods", "product_category_goods"), ("Services", "product_category_services")] {
+    for (name, external) in [
+        ("Goods", "product_category_goods"),
+        ("Services", "product_category_services"),
+    ] {
         let id = create(env, "product.category", json!({"name": name}))?;
-        env.set_external_id(&format!("product.{external}"), registry().model("product.category"), id, true, false)?;
+        env.set_external_id(
+            &format!("product.{external}"),
+            registry().model("product.category"),
+            id,
+            true,
+            false,
+        )?;
     }
     for model in &registry().models {
-        create(env, "ir.model", json!({"name": model.label, "model": model.name}))?;
+        create(
+            env,
+            "ir.model",
+            json!({"name": model.label, "model": model.name}),
+        )?;
     }
-    for name in ["base", "web", "mail", "contacts", "product", "sale", "sale_management"] {
-        create(env, "ir.module.module", json!({"name": name, "state": "installed", "latest_version": "19.0.1.0"}))?;
+    for name in [
+        "base",
+        "web",
+        "mail",
+        "contacts",
+        "product",
+        "sale",
+        "sale_management",
+    ] {
+        create(
+            env,
+            "ir.module.module",
+            json!({"name": name, "state": "installed", "latest_version": "19.0.1.0"}),
+        )?;
     }
     Ok(())
 }
@@ -53,13 +95,27 @@ fn countries(env: &mut Env) -> Outcome<()> {
         ("PH", "Philippines", 63),
         ("US", "United States", 1),
     ] {
-        let external = if code == "GB" { "uk".to_owned() } else { code.to_lowercase() };
-        add(env, "res.country", json!({"name": name, "code": code, "phone_code": phone}), &[&external])?;
+        let external = if code == "GB" {
+            "uk".to_owned()
+        } else {
+            code.to_lowercase()
+        };
+        add(
+            env,
+            "res.country",
+            json!({"name": name, "code": code, "phone_code": phone}),
+            &[&external],
+        )?;
     }
     let us = env.external_id("base.us").map_or(1, |known| known.target);
     for (code, name, number) in [("CA", "California", 5), ("NY", "New York", 27)] {
         let external = format!("state_us_{number}");
-        add(env, "res.country.state", json!({"name": name, "code": code, "country_id": us}), &[&external])?;
+        add(
+            env,
+            "res.country.state",
+            json!({"name": name, "code": code, "country_id": us}),
+            &[&external],
+        )?;
     }
     Ok(())
 }
@@ -68,16 +124,28 @@ fn countries(env: &mut Env) -> Outcome<()> {
 /// partner is written before the rules are.
 fn people(env: &mut Env, config: &Config) -> Outcome<()> {
     let partners = registry().model("res.partner");
-    let company_partner = create(env, "res.partner", json!({"name": "My Company", "is_company": true}))?;
+    let company_partner = create(
+        env,
+        "res.partner",
+        json!({"name": "My Company", "is_company": true}),
+    )?;
     env.set_external_id("base.main_partner", partners, company_partner, true, false)?;
     let company = json!({"name": "My Company", "partner_id": company_partner, "currency_id": 1});
     add(env, "res.company", company, &["main_company"])?;
     root(env)?;
     for account in &config.accounts {
-        let name = if account.uid == 2 { "Administrator" } else { account.login.as_str() };
+        let name = if account.uid == 2 {
+            "Administrator"
+        } else {
+            account.login.as_str()
+        };
         let users = registry().model("res.users");
         env.store.skip_to(users.index, account.uid);
-        let user = create(env, "res.users", json!({"login": account.login, "name": name, "company_id": 1, "company_ids": [1]}))?;
+        let user = create(
+            env,
+            "res.users",
+            json!({"login": account.login, "name": name, "company_id": 1, "company_ids": [1]}),
+        )?;
         if account.uid == 2 {
             env.set_external_id("base.user_admin", users, user, true, false)?;
             if let Some(partner) = env.row(users, user)?[users.at("partner_id")].as_ref_id() {
@@ -91,8 +159,15 @@ fn people(env: &mut Env, config: &Config) -> Outcome<()> {
 
 /// The superuser, archived like its partner.
 fn root(env: &mut Env) -> Outcome<()> {
-    let (users, partners) = (registry().model("res.users"), registry().model("res.partner"));
-    let partner = create(env, "res.partner", json!({"name": "OdooBot", "active": false, "company_id": 1}))?;
+    let (users, partners) = (
+        registry().model("res.users"),
+        registry().model("res.partner"),
+    );
+    let partner = create(
+        env,
+        "res.partner",
+        json!({"name": "OdooBot", "active": false, "company_id": 1}),
+    )?;
     env.set_external_id("base.partner_root", partners, partner, true, false)?;
     let id = env.store.next_id(users.index);
     let mut row: Row = vec![Value::Null; users.fields.len()];
@@ -112,7 +187,13 @@ fn create(env: &mut Env, model: &str, values: Json) -> Outcome<i64> {
 fn add(env: &mut Env, model: &str, values: Json, externals: &[&str]) -> Outcome<()> {
     let id = create(env, model, values)?;
     for external in externals {
-        env.set_external_id(&format!("base.{external}"), registry().model(model), id, true, false)?;
+        env.set_external_id(
+            &format!("base.{external}"),
+            registry().model(model),
+            id,
+            true,
+            false,
+        )?;
     }
     Ok(())
 }

@@ -35,7 +35,9 @@ fn text(json: &Json) -> Outcome<Value> {
         other => python::text(other),
     };
     if text.contains('\0') {
-        return Err(Exception::value_error("A string literal cannot contain NUL (0x00) characters."));
+        return Err(Exception::value_error(
+            "A string literal cannot contain NUL (0x00) characters.",
+        ));
     }
     Ok(Value::str(text))
 }
@@ -44,24 +46,39 @@ fn text(json: &Json) -> Outcome<Value> {
 fn sanitized(raw: &str) -> String {
     let mut text = raw.trim().to_owned();
     while let Some(start) = text.to_lowercase().find("<script") {
-        let end = text.to_lowercase()[start..].find("</script>").map_or(text.len(), |end| start + end + 9);
+        let end = text.to_lowercase()[start..]
+            .find("</script>")
+            .map_or(text.len(), |end| start + end + 9);
         text.replace_range(start..end.min(text.len()), "");
     }
     let mut clean = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
         let rest = &text[at + c.len_utf8()..];
         match c {
-            '&' if !rest.split_once(';').is_some_and(|(name, _)| is_entity(name)) => clean.push_str("&amp;"),
-            '<' if !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '!') => clean.push_str("&lt;"),
+            '&' if !rest
+                .split_once(';')
+                .is_some_and(|(name, _)| is_entity(name)) =>
+            {
+                clean.push_str("&amp;")
+            }
+            '<' if !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '!') => {
+                clean.push_str("&lt;")
+            }
             c => clean.push(c),
         }
     }
     let clean = clean.replace("<br/>", "<br>");
-    if clean.starts_with('<') || clean.is_empty() { clean } else { format!("<span>{clean}</span>") }
+    if clean.starts_with('<') || clean.is_empty() {
+        clean
+    } else {
+        format!("<span>{clean}</span>")
+    }
 }
 
 fn is_entity(name: &str) -> bool {
-    !name.is_empty() && name.len() < 10 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '#')
+    !name.is_empty()
+        && name.len() < 10
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '#')
 }
 
 fn integer(json: &Json) -> Outcome<Value> {
@@ -76,7 +93,10 @@ fn integer(json: &Json) -> Outcome<Value> {
         Json::String(text) => match python::parse_int(text) {
             Some(number) => number,
             None => {
-                let message = format!("invalid literal for int() with base 10: {}", python::quoted(text));
+                let message = format!(
+                    "invalid literal for int() with base 10: {}",
+                    python::quoted(text)
+                );
                 return Err(Exception::value_error(message));
             }
         },
@@ -104,7 +124,10 @@ fn float(json: &Json) -> Outcome<f64> {
         Json::Bool(_) => Ok(1.0),
         Json::Number(number) => Ok(number.as_f64().unwrap_or_default()),
         Json::String(text) => python::parse_float(text).ok_or_else(|| {
-            Exception::value_error(format!("could not convert string to float: {}", python::quoted(text)))
+            Exception::value_error(format!(
+                "could not convert string to float: {}",
+                python::quoted(text)
+            ))
         }),
         other => Err(Exception::type_error(format!(
             "float() argument must be a string or a real number, not '{}'",
@@ -129,22 +152,34 @@ pub(crate) fn rounded(number: f64, digits: Option<i32>) -> f64 {
 fn date(json: &Json) -> Outcome<Value> {
     match json {
         _ if !truthy(json) => Ok(Value::Null),
-        Json::String(text) => clock::parse_date(text).map(Value::str).map_err(Exception::value_error),
-        other => Err(Exception::type_error(format!("'{}' object is not subscriptable", type_name(other)))),
+        Json::String(text) => clock::parse_date(text)
+            .map(Value::str)
+            .map_err(Exception::value_error),
+        other => Err(Exception::type_error(format!(
+            "'{}' object is not subscriptable",
+            type_name(other)
+        ))),
     }
 }
 
 fn datetime(json: &Json) -> Outcome<Value> {
     match json {
         _ if !truthy(json) => Ok(Value::Null),
-        Json::String(text) => clock::parse_datetime(text).map(Value::str).map_err(Exception::value_error),
-        other => Err(Exception::type_error(format!("object of type '{}' has no len()", type_name(other)))),
+        Json::String(text) => clock::parse_datetime(text)
+            .map(Value::str)
+            .map_err(Exception::value_error),
+        other => Err(Exception::type_error(format!(
+            "object of type '{}' has no len()",
+            type_name(other)
+        ))),
     }
 }
 
 fn selection(model: &str, field: &Field, options: &[(&str, &str)], json: &Json) -> Outcome<Value> {
     match json {
-        Json::String(text) if options.iter().any(|(value, _)| value == text) => Ok(Value::str(text)),
+        Json::String(text) if options.iter().any(|(value, _)| value == text) => {
+            Ok(Value::str(text))
+        }
         _ if !truthy(json) => Ok(Value::Null),
         other => Err(Exception::value_error(format!(
             "Wrong value for {model}.{}: {}",
@@ -164,15 +199,27 @@ fn binary(json: &Json) -> Outcome<Value> {
 
 /// The only binary field here is an image. Like Python's decoder it passes over what is no base64.
 fn image(text: &str) -> Outcome<Value> {
-    const MAGIC: [&[u8]; 6] = [b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"<svg"];
-    let letters: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')).collect();
+    const MAGIC: [&[u8]; 6] = [
+        b"\x89PNG",
+        b"\xff\xd8\xff",
+        b"GIF8",
+        b"RIFF",
+        b"BM",
+        b"<svg",
+    ];
+    let letters: String = text
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='))
+        .collect();
     let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(letters) else {
         return Err(Exception::user("Image is not encoded in base64."));
     };
     if MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
         return Ok(Value::str(text));
     }
-    Err(Exception::user("This file could not be decoded as an image file."))
+    Err(Exception::user(
+        "This file could not be decoded as an image file.",
+    ))
 }
 
 fn many2one(field: &Field, json: &Json) -> Outcome<Value> {
@@ -185,13 +232,22 @@ fn many2one(field: &Field, json: &Json) -> Outcome<Value> {
         other if !truthy(other) => Ok(Value::Null),
         Json::Array(_) => Err(Exception::database(
             "DatatypeMismatch",
-            format!("column \"{}\" is of type integer but expression is of type integer[]\n", field.name),
+            format!(
+                "column \"{}\" is of type integer but expression is of type integer[]\n",
+                field.name
+            ),
         )),
         Json::Bool(_) => Err(Exception::database(
             "DatatypeMismatch",
-            format!("column \"{}\" is of type integer but expression is of type boolean\n", field.name),
+            format!(
+                "column \"{}\" is of type integer but expression is of type boolean\n",
+                field.name
+            ),
         )),
-        Json::Object(_) => Err(Exception::database("ProgrammingError", "can't adapt type 'dict'")),
+        Json::Object(_) => Err(Exception::database(
+            "ProgrammingError",
+            "can't adapt type 'dict'",
+        )),
         other => Err(Exception::not_an_id(other)),
     }
 }
@@ -208,24 +264,57 @@ mod tests {
 
     #[test]
     fn integers_truncate_numbers_and_refuse_decimal_text() {
-        assert_eq!(convert(field::integer("n", "N"), json!(7.5)), Ok(Value::Int(7)));
-        assert_eq!(convert(field::integer("n", "N"), json!("7")), Ok(Value::Int(7)));
-        assert!(convert(field::integer("n", "N"), json!("7.0")).unwrap_err().starts_with("builtins.ValueError"));
-        assert!(convert(field::integer("n", "N"), json!([1])).unwrap_err().starts_with("builtins.TypeError"));
-        assert!(convert(field::integer("n", "N"), json!(1u64 << 40)).unwrap_err().contains("NumericValueOutOfRange"));
+        assert_eq!(
+            convert(field::integer("n", "N"), json!(7.5)),
+            Ok(Value::Int(7))
+        );
+        assert_eq!(
+            convert(field::integer("n", "N"), json!("7")),
+            Ok(Value::Int(7))
+        );
+        assert!(
+            convert(field::integer("n", "N"), json!("7.0"))
+                .unwrap_err()
+                .starts_with("builtins.ValueError")
+        );
+        assert!(
+            convert(field::integer("n", "N"), json!([1]))
+                .unwrap_err()
+                .starts_with("builtins.TypeError")
+        );
+        assert!(
+            convert(field::integer("n", "N"), json!(1u64 << 40))
+                .unwrap_err()
+                .contains("NumericValueOutOfRange")
+        );
     }
 
     #[test]
     fn text_takes_anything_but_nul() {
-        assert_eq!(convert(field::char("c", "C"), json!(12)), Ok(Value::str("12")));
-        assert_eq!(convert(field::char("c", "C"), json!(false)), Ok(Value::Null));
-        assert_eq!(convert(field::char("c", "C"), json!("")), Ok(Value::str("")));
+        assert_eq!(
+            convert(field::char("c", "C"), json!(12)),
+            Ok(Value::str("12"))
+        );
+        assert_eq!(
+            convert(field::char("c", "C"), json!(false)),
+            Ok(Value::Null)
+        );
+        assert_eq!(
+            convert(field::char("c", "C"), json!("")),
+            Ok(Value::str(""))
+        );
         assert!(convert(field::char("c", "C"), json!("a\0")).is_err());
     }
 
     #[test]
     fn money_rounds_half_up() {
-        assert_eq!(convert(field::monetary("m", "M"), json!(2.675)), Ok(Value::Float(2.68)));
-        assert_eq!(convert(field::monetary("m", "M"), json!(-2.675)), Ok(Value::Float(-2.68)));
+        assert_eq!(
+            convert(field::monetary("m", "M"), json!(2.675)),
+            Ok(Value::Float(2.68))
+        );
+        assert_eq!(
+            convert(field::monetary("m", "M"), json!(-2.675)),
+            Ok(Value::Float(-2.68))
+        );
     }
 }

@@ -3,17 +3,21 @@
 use super::convert;
 use super::env::Env;
 use super::field::{Dangling, Field, Kind};
-use super::model::{MAGIC, Model, Row, registry};
+use super::model::{Changed, MAGIC, Model, Row, registry};
 use super::python::quoted;
 use super::value::Value;
 use crate::exception::{Exception, Outcome};
 use serde_json::{Map, Value as Json};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Env<'_> {
     /// Creates records; all or none, once the caller rolls back on an error.
-    pub fn create(&mut self, model: &'static Model, vals_list: &[Map<String, Json>]) -> Outcome<Vec<i64>> {
+    pub fn create(
+        &mut self,
+        model: &'static Model,
+        vals_list: &[Map<String, Json>],
+    ) -> Outcome<Vec<i64>> {
         if vals_list.is_empty() {
             return Ok(vec![]);
         }
@@ -24,13 +28,20 @@ impl Env<'_> {
             ids.push(self.create_one(model, vals)?);
         }
         // During an import, `id` among the values is the external id of the new record.
-        if let Some(module) = self.context_text("_import_current_module").map(str::to_owned) {
+        if let Some(module) = self
+            .context_text("_import_current_module")
+            .map(str::to_owned)
+        {
             let no_update = self.context_flag("noupdate");
             for (id, vals) in ids.iter().zip(vals_list) {
                 if let Some(Json::String(name)) = vals.get("id")
                     && !name.is_empty()
                 {
-                    let full = if name.contains('.') { name.clone() } else { format!("{module}.{name}") };
+                    let full = if name.contains('.') {
+                        name.clone()
+                    } else {
+                        format!("{module}.{name}")
+                    };
                     self.set_external_id(&full, model, *id, no_update, false)?;
                 }
             }
@@ -43,7 +54,12 @@ impl Env<'_> {
         let mut row: Row = vec![Value::Null; model.fields.len()];
         row[0] = Value::Int(id);
         let (uid, now) = (Value::Ref(self.uid()), Value::str(&self.now));
-        for (name, value) in [("create_uid", &uid), ("create_date", &now), ("write_uid", &uid), ("write_date", &now)] {
+        for (name, value) in [
+            ("create_uid", &uid),
+            ("create_date", &now),
+            ("write_uid", &uid),
+            ("write_date", &now),
+        ] {
             row[model.at(name)] = value.clone();
         }
         self.create_parent(model, vals, &mut row)?;
@@ -57,7 +73,11 @@ impl Env<'_> {
                 None if !row[at].is_null() => continue,
                 None => {
                     let value = field.default.map_or(Value::Null, |make| make(self));
-                    if field.keyed() && !value.is_null() { self.keyed_value(field, value, &Value::Null) } else { value }
+                    if field.keyed() && !value.is_null() {
+                        self.keyed_value(field, value, &Value::Null)
+                    } else {
+                        value
+                    }
                 }
             };
         }
@@ -66,25 +86,34 @@ impl Env<'_> {
         }
         self.check_row(model, id, &row, true)?;
         self.save(model, id, row)?;
-        let mut changed: HashSet<String> = vals.keys().cloned().collect();
         self.apply_relations(model, id, vals, true)?;
-        // A new record counts as changed in every field, so that every rule looks at it.
-        changed.extend(model.fields.iter().map(|field| field.name.to_owned()));
-        self.settle(model, id, &changed)?;
+        self.settle(model, id, &Changed::Everything)?;
         Ok(id)
     }
 
     /// The value a caller gave for a field, or the context's `default_<field>`.
     fn given<'v>(&'v self, vals: &'v Map<String, Json>, name: &str) -> Option<&'v Json> {
-        vals.get(name).or_else(|| self.context.get(&format!("default_{name}")))
+        vals.get(name)
+            .or_else(|| self.context.get(&format!("default_{name}")))
     }
 
     /// Creates or updates the parent record of a model that `_inherits` another.
-    fn create_parent(&mut self, model: &Model, vals: &Map<String, Json>, row: &mut Row) -> Outcome<()> {
-        let Some((parent_model, link)) = model.inherits else { return Ok(()) };
+    fn create_parent(
+        &mut self,
+        model: &Model,
+        vals: &Map<String, Json>,
+        row: &mut Row,
+    ) -> Outcome<()> {
+        let Some((parent_model, link)) = model.inherits else {
+            return Ok(());
+        };
         let inherited: Map<String, Json> = vals
             .iter()
-            .filter(|(name, _)| model.field(name).is_some_and(|field| field.through.is_some()))
+            .filter(|(name, _)| {
+                model
+                    .field(name)
+                    .is_some_and(|field| field.through.is_some())
+            })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         let parent_model = registry().model(parent_model);
@@ -96,7 +125,9 @@ impl Env<'_> {
                 parent
             }
             None => {
-                let outer = self.context.insert("create_product_product".into(), Json::Bool(false));
+                let outer = self
+                    .context
+                    .insert("create_product_product".into(), Json::Bool(false));
                 let created = self.create(parent_model, &[inherited]);
                 match outer {
                     Some(value) => self.context.insert("create_product_product".into(), value),
@@ -110,9 +141,19 @@ impl Env<'_> {
     }
 
     /// A converted value in the shape the record stores: wrapped by language or company where the field has several.
-    pub(super) fn stored_value(&self, model: &Model, field: &Field, json: &Json, old: &Value) -> Outcome<Value> {
+    pub(super) fn stored_value(
+        &self,
+        model: &Model,
+        field: &Field,
+        json: &Json,
+        old: &Value,
+    ) -> Outcome<Value> {
         let value = convert::to_value(model.name, field, json)?;
-        Ok(if field.keyed() { self.keyed_value(field, value, old) } else { value })
+        Ok(if field.keyed() {
+            self.keyed_value(field, value, old)
+        } else {
+            value
+        })
     }
 
     fn keyed_value(&self, field: &Field, value: Value, old: &Value) -> Value {
@@ -131,16 +172,28 @@ impl Env<'_> {
     }
 
     /// The constraints a Postgres table would enforce, and the poison rules of the test.
-    pub(super) fn check_row(&self, model: &'static Model, id: i64, row: &Row, new: bool) -> Outcome<()> {
+    pub(super) fn check_row(
+        &self,
+        model: &'static Model,
+        id: i64,
+        row: &Row,
+        new: bool,
+    ) -> Outcome<()> {
         self.check_followed(model, row, new)?;
-        for (field, value) in model.fields.iter().zip(row).filter(|(field, _)| !MAGIC.contains(&field.name)) {
+        for (field, value) in model
+            .fields
+            .iter()
+            .zip(row)
+            .filter(|(field, _)| !MAGIC.contains(&field.name))
+        {
             match (field.kind, value) {
                 (kind, Value::Null) if field.required && field.stored && !kind.is_x2many() => {
                     return Err(missing_value(model, field));
                 }
                 (Kind::Many2one { comodel, .. }, Value::Ref(target)) => {
                     let comodel = registry().model(comodel);
-                    if !self.exists(comodel, *target) && !(comodel.index == model.index && *target == id) {
+                    let is_itself = comodel.index == model.index && *target == id;
+                    if !is_itself && !self.exists(comodel, *target) {
                         return Err(in_use(model, field));
                     }
                 }
@@ -151,7 +204,11 @@ impl Env<'_> {
             let at = model.at(name);
             if !row[at].is_null()
                 && self.store.ids(model.index).any(|other| {
-                    other != id && self.store.get(model.index, other).is_some_and(|record| record.row[at] == row[at])
+                    other != id
+                        && self
+                            .store
+                            .get(model.index, other)
+                            .is_some_and(|record| record.row[at] == row[at])
                 })
             {
                 return Err(Exception::integrity(Some(name), *message));
@@ -168,7 +225,8 @@ impl Env<'_> {
                 Dangling::Followed => true,
                 Dangling::FollowedOnWrite => !new,
             };
-            if let (true, Some(comodel), Value::Ref(target)) = (followed, field.kind.comodel(), value)
+            if let (true, Some(comodel), Value::Ref(target)) =
+                (followed, field.kind.comodel(), value)
                 && !self.exists(registry().model(comodel), *target)
             {
                 return Err(Exception::missing(comodel, &[*target], self.uid()));
@@ -178,8 +236,14 @@ impl Env<'_> {
     }
 
     fn check_poison(&self, model: &Model, row: &Row) -> Outcome<()> {
-        for poison in self.poisons.iter().filter(|poison| poison.model == model.name) {
-            let Some(field) = model.fields.iter().find(|field| field.name == poison.field) else { continue };
+        for poison in self
+            .poisons
+            .iter()
+            .filter(|poison| poison.model == model.name)
+        {
+            let Some(field) = model.fields.iter().find(|field| field.name == poison.field) else {
+                continue;
+            };
             let value = self.field_value(model, row, field).to_json();
             let hit = match (&value, &poison.value) {
                 (Json::String(have), Json::String(bad)) => have.contains(bad.as_str()),
@@ -193,7 +257,7 @@ impl Env<'_> {
     }
 
     /// Recomputes what depends on the change, then lets the model's rules judge.
-    pub(super) fn settle(&mut self, model: &Model, id: i64, changed: &HashSet<String>) -> Outcome<()> {
+    pub(super) fn settle(&mut self, model: &Model, id: i64, changed: &Changed) -> Outcome<()> {
         if let Some(recompute) = model.hooks.recompute {
             recompute(self, id, changed)?;
         }
@@ -204,7 +268,10 @@ impl Env<'_> {
     }
 }
 
-pub(super) fn check_field_names<'v>(model: &'static Model, names: impl Iterator<Item = &'v String>) -> Outcome<()> {
+pub(super) fn check_field_names<'v>(
+    model: &'static Model,
+    names: impl Iterator<Item = &'v String>,
+) -> Outcome<()> {
     for name in names {
         if model.position(name).is_none() {
             let message = format!("Invalid field {} in {}", quoted(name), quoted(model.name));

@@ -7,7 +7,12 @@ use serde_json::{Map, Value as Json, json};
 
 impl Env<'_> {
     /// Descriptions by field name, cut to `attributes` unless that is absent.
-    pub fn describe(&self, model: &'static Model, names: &[String], attributes: Option<&[String]>) -> Json {
+    pub fn describe(
+        &self,
+        model: &'static Model,
+        names: &[String],
+        attributes: Option<&[String]>,
+    ) -> Json {
         let mut out = Map::new();
         for field in &model.fields {
             if !names.is_empty() && !names.iter().any(|name| name == field.name) {
@@ -28,13 +33,26 @@ fn describe(model: &Model, field: &Field) -> Map<String, Json> {
     let searchable = field.stored || field.through.is_some() || field.name == "display_name";
     let mut entry = Map::from_iter([
         ("name".into(), json!(field.name)),
-        ("type".into(), json!(if field.name == "id" { "integer" } else { field.kind.name() })),
+        (
+            "type".into(),
+            json!(if field.name == "id" {
+                "integer"
+            } else {
+                field.kind.name()
+            }),
+        ),
         ("string".into(), json!(field.label)),
         ("required".into(), json!(field.required)),
-        ("readonly".into(), json!(field.readonly || MAGIC.contains(&field.name))),
+        (
+            "readonly".into(),
+            json!(field.readonly || MAGIC.contains(&field.name)),
+        ),
         ("store".into(), json!(field.stored)),
         ("searchable".into(), json!(searchable)),
-        ("sortable".into(), json!(field.stored && !field.kind.is_x2many())),
+        (
+            "sortable".into(),
+            json!(field.stored && !field.kind.is_x2many()),
+        ),
         ("groupable".into(), json!(field.stored)),
         ("exportable".into(), json!(true)),
         ("manual".into(), json!(false)),

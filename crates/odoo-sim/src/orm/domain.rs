@@ -16,12 +16,36 @@ pub(crate) enum Domain {
     Any(Vec<Domain>),
     Not(Box<Domain>),
     Constant(bool),
-    Condition { path: String, operator: String, value: Json },
+    Condition {
+        path: String,
+        operator: String,
+        value: Json,
+    },
 }
 
 const OPERATORS: [&str; 22] = [
-    "=", "!=", "<>", "==", "<", ">", "<=", ">=", "in", "not in", "like", "not like", "ilike", "not ilike", "=like",
-    "=ilike", "not =like", "not =ilike", "child_of", "parent_of", "any", "not any",
+    "=",
+    "!=",
+    "<>",
+    "==",
+    "<",
+    ">",
+    "<=",
+    ">=",
+    "in",
+    "not in",
+    "like",
+    "not like",
+    "ilike",
+    "not ilike",
+    "=like",
+    "=ilike",
+    "not =like",
+    "not =ilike",
+    "child_of",
+    "parent_of",
+    "any",
+    "not any",
 ];
 
 /// Reads the prefix notation.
@@ -42,9 +66,12 @@ pub(crate) fn parse(json: &Json) -> Outcome<Domain> {
             Json::Array(parts) if parts.len() == 3 => condition(parts)?,
             Json::String(operator) if matches!(operator.as_str(), "&" | "|" | "!") => {
                 let mut operand = || {
-                    stack
-                        .pop()
-                        .ok_or_else(|| Exception::value_error(format!("Domain() malformed domain {}", python::repr(json))))
+                    stack.pop().ok_or_else(|| {
+                        Exception::value_error(format!(
+                            "Domain() malformed domain {}",
+                            python::repr(json)
+                        ))
+                    })
                 };
                 match operator.as_str() {
                     "!" => Domain::Not(Box::new(operand()?)),
@@ -53,7 +80,10 @@ pub(crate) fn parse(json: &Json) -> Outcome<Domain> {
                 }
             }
             other => {
-                return Err(Exception::value_error(format!("Domain() invalid item in domain: {}", python::repr(other))));
+                return Err(Exception::value_error(format!(
+                    "Domain() invalid item in domain: {}",
+                    python::repr(other)
+                )));
             }
         };
         stack.push(next);
@@ -63,17 +93,36 @@ pub(crate) fn parse(json: &Json) -> Outcome<Domain> {
 }
 
 fn condition(parts: &[Json]) -> Outcome<Domain> {
-    let shown = || format!("({}, {}, {})", python::repr(&parts[0]), python::repr(&parts[1]), python::repr(&parts[2]));
+    let shown = || {
+        format!(
+            "({}, {}, {})",
+            python::repr(&parts[0]),
+            python::repr(&parts[1]),
+            python::repr(&parts[2])
+        )
+    };
     match (&parts[0], &parts[1]) {
-        (Json::Number(left), _) if left.is_i64() => Ok(Domain::Constant(left == parts[2].as_number().unwrap_or(left))),
+        (Json::Number(left), _) if left.is_i64() => Ok(Domain::Constant(
+            left == parts[2].as_number().unwrap_or(left),
+        )),
         (Json::String(path), Json::String(operator)) if !path.is_empty() => {
             let operator = operator.to_lowercase();
             if !OPERATORS.contains(&operator.as_str()) {
-                return Err(Exception::value_error(format!("Invalid operator in condition {}", shown())));
+                return Err(Exception::value_error(format!(
+                    "Invalid operator in condition {}",
+                    shown()
+                )));
             }
-            Ok(Domain::Condition { path: path.clone(), operator, value: parts[2].clone() })
+            Ok(Domain::Condition {
+                path: path.clone(),
+                operator,
+                value: parts[2].clone(),
+            })
         }
-        _ => Err(Exception::type_error(format!("Empty field name in condition {}", shown()))),
+        _ => Err(Exception::type_error(format!(
+            "Empty field name in condition {}",
+            shown()
+        ))),
     }
 }
 
@@ -91,11 +140,19 @@ impl Domain {
     /// Checks names and values once, so that a bad domain fails even on an empty table.
     pub fn check(&self, model: &'static Model) -> Outcome<()> {
         match self {
-            Domain::All(parts) | Domain::Any(parts) => parts.iter().try_for_each(|part| part.check(model)),
+            Domain::All(parts) | Domain::Any(parts) => {
+                parts.iter().try_for_each(|part| part.check(model))
+            }
             Domain::Not(inner) => inner.check(model),
             Domain::Constant(_) => Ok(()),
-            Domain::Condition { path, operator, value } => {
-                let (head, rest) = path.split_once('.').map_or((path.as_str(), None), |(head, rest)| (head, Some(rest)));
+            Domain::Condition {
+                path,
+                operator,
+                value,
+            } => {
+                let (head, rest) = path
+                    .split_once('.')
+                    .map_or((path.as_str(), None), |(head, rest)| (head, Some(rest)));
                 let Some(field) = model.field(head) else {
                     return Err(Exception::value_error(format!(
                         "Invalid field {}.{head} in condition ({}, {}, {})",
@@ -106,14 +163,19 @@ impl Domain {
                     )));
                 };
                 if let (Some(rest), Some(comodel)) = (rest, field.kind.comodel()) {
-                    let inner =
-                        Domain::Condition { path: rest.into(), operator: operator.clone(), value: value.clone() };
+                    let inner = Domain::Condition {
+                        path: rest.into(),
+                        operator: operator.clone(),
+                        value: value.clone(),
+                    };
                     return inner.check(registry().model(comodel));
                 }
                 if operator.ends_with("any") {
                     return match field.kind.comodel() {
                         Some(comodel) => parse(value)?.check(registry().model(comodel)),
-                        None => Err(Exception::value_error(format!("Cannot use 'any' with non-relational field {head}"))),
+                        None => Err(Exception::value_error(format!(
+                            "Cannot use 'any' with non-relational field {head}"
+                        ))),
                     };
                 }
                 check_time(field, value)
@@ -127,14 +189,33 @@ impl Domain {
             Domain::Any(parts) => parts.iter().any(|part| part.matches(env, model, id, row)),
             Domain::Not(inner) => !inner.matches(env, model, id, row),
             Domain::Constant(constant) => *constant,
-            Domain::Condition { path, operator, value } => {
-                let (head, rest) = path.split_once('.').map_or((path.as_str(), None), |(head, rest)| (head, Some(rest)));
-                let Some(field) = model.field(head) else { return false };
+            Domain::Condition {
+                path,
+                operator,
+                value,
+            } => {
+                let (head, rest) = path
+                    .split_once('.')
+                    .map_or((path.as_str(), None), |(head, rest)| (head, Some(rest)));
+                let Some(field) = model.field(head) else {
+                    return false;
+                };
                 match (rest, field.kind.comodel()) {
                     (Some(rest), Some(comodel)) => {
-                        let inner =
-                            Domain::Condition { path: rest.into(), operator: operator.clone(), value: value.clone() };
-                        any_target(env, model, field, id, row, registry().model(comodel), &inner)
+                        let inner = Domain::Condition {
+                            path: rest.into(),
+                            operator: operator.clone(),
+                            value: value.clone(),
+                        };
+                        any_target(
+                            env,
+                            model,
+                            field,
+                            id,
+                            row,
+                            registry().model(comodel),
+                            &inner,
+                        )
                     }
                     _ => holds(env, model, field, id, row, operator, value),
                 }
@@ -154,10 +235,15 @@ fn check_time(field: &Field, value: &Json) -> Outcome<()> {
     };
     for value in values {
         match value {
-            Json::String(text) => drop(clock::parse_search_time(text).map_err(Exception::value_error)?),
+            Json::String(text) => {
+                drop(clock::parse_search_time(text).map_err(Exception::value_error)?)
+            }
             Json::Number(_) | Json::Object(_) => {
                 let kind = field.kind.name();
-                return Err(Exception::value_error(format!("Failed to cast {} into a {kind}", python::repr(value))));
+                return Err(Exception::value_error(format!(
+                    "Failed to cast {} into a {kind}",
+                    python::repr(value)
+                )));
             }
             _ => {}
         }
@@ -183,7 +269,9 @@ fn any_target(
         },
     };
     targets.into_iter().any(|target| {
-        env.store.get(comodel.index, target).is_some_and(|record| inner.matches(env, comodel, target, &record.row))
+        env.store
+            .get(comodel.index, target)
+            .is_some_and(|record| inner.matches(env, comodel, target, &record.row))
     })
 }
 
@@ -199,7 +287,11 @@ fn holds(
     if let Some(positive) = operator.strip_prefix("not ") {
         return !holds(env, model, field, id, row, positive, wanted);
     }
-    let have = if field.name == "id" { Json::from(id) } else { env.shown(model, id, row, field, false) };
+    let have = if field.name == "id" {
+        Json::from(id)
+    } else {
+        env.shown(model, id, row, field, false)
+    };
     match operator {
         "=" | "==" => equal(field, &have, wanted),
         "!=" | "<>" => !equal(field, &have, wanted),
@@ -207,24 +299,42 @@ fn holds(
             Json::Array(items) => items.iter().any(|item| equal(field, &have, item)),
             other => equal(field, &have, other),
         },
-        "<" | ">" | "<=" | ">=" => compare(field, &have, wanted).is_some_and(|order| match operator {
-            "<" => order.is_lt(),
-            ">" => order.is_gt(),
-            "<=" => order.is_le(),
-            _ => order.is_ge(),
-        }),
-        "like" => pattern(&text_of(env, field, &have), &format!("%{}%", python::text(wanted))),
+        "<" | ">" | "<=" | ">=" => {
+            compare(field, &have, wanted).is_some_and(|order| match operator {
+                "<" => order.is_lt(),
+                ">" => order.is_gt(),
+                "<=" => order.is_le(),
+                _ => order.is_ge(),
+            })
+        }
+        "like" => pattern(
+            &text_of(env, field, &have),
+            &format!("%{}%", python::text(wanted)),
+        ),
         "ilike" => {
             let wanted = format!("%{}%", python::text(wanted)).to_lowercase();
             pattern(&text_of(env, field, &have).to_lowercase(), &wanted)
         }
         "=like" => pattern(&text_of(env, field, &have), &python::text(wanted)),
-        "=ilike" => pattern(&text_of(env, field, &have).to_lowercase(), &python::text(wanted).to_lowercase()),
+        "=ilike" => pattern(
+            &text_of(env, field, &have).to_lowercase(),
+            &python::text(wanted).to_lowercase(),
+        ),
         "any" => match (field.kind.comodel(), parse(wanted)) {
-            (Some(comodel), Ok(inner)) => any_target(env, model, field, id, row, registry().model(comodel), &inner),
+            (Some(comodel), Ok(inner)) => any_target(
+                env,
+                model,
+                field,
+                id,
+                row,
+                registry().model(comodel),
+                &inner,
+            ),
             _ => false,
         },
-        "child_of" | "parent_of" => related(env, model, field, id, row, operator == "child_of", wanted),
+        "child_of" | "parent_of" => {
+            related(env, model, field, id, row, operator == "child_of", wanted)
+        }
         _ => false,
     }
 }
@@ -296,25 +406,46 @@ fn pattern(text: &str, like: &str) -> bool {
     like[p..].iter().all(|c| *c == '%')
 }
 
-fn related(env: &Env, model: &Model, field: &Field, id: i64, row: &Row, down: bool, wanted: &Json) -> bool {
+fn related(
+    env: &Env,
+    model: &Model,
+    field: &Field,
+    id: i64,
+    row: &Row,
+    down: bool,
+    wanted: &Json,
+) -> bool {
     let roots: Vec<i64> = match wanted {
         Json::Array(items) => items.iter().filter_map(Json::as_i64).collect(),
         other => other.as_i64().into_iter().collect(),
     };
     let (comodel, start) = match field.kind.comodel() {
-        Some(comodel) => (registry().model(comodel), env.field_value(model, row, field).as_ref_id()),
+        Some(comodel) => (
+            registry().model(comodel),
+            env.field_value(model, row, field).as_ref_id(),
+        ),
         None => (registry().model(model.name), Some(id)),
     };
     let Some(start) = start else { return false };
     let chain = |from: i64| ancestors(env, comodel, from);
-    if down { chain(start).iter().any(|up| roots.contains(up)) } else { roots.iter().any(|root| chain(*root).contains(&start)) }
+    if down {
+        chain(start).iter().any(|up| roots.contains(up))
+    } else {
+        roots.iter().any(|root| chain(*root).contains(&start))
+    }
 }
 
 /// A record and everything above it.
 fn ancestors(env: &Env, model: &Model, from: i64) -> Vec<i64> {
     let mut chain = vec![from];
-    let Some(at) = model.position("parent_id") else { return chain };
-    while let Some(parent) = env.store.get(model.index, chain[chain.len() - 1]).and_then(|r| r.row[at].as_ref_id()) {
+    let Some(at) = model.position("parent_id") else {
+        return chain;
+    };
+    while let Some(parent) = env
+        .store
+        .get(model.index, chain[chain.len() - 1])
+        .and_then(|r| r.row[at].as_ref_id())
+    {
         if chain.contains(&parent) {
             break;
         }

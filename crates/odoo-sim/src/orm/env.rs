@@ -46,12 +46,20 @@ impl Env<'_> {
 
     /// The first of `allowed_company_ids`, else the user's company.
     pub fn company(&self) -> i64 {
-        self.context.get("allowed_company_ids").and_then(|ids| ids.get(0)).and_then(Json::as_i64).unwrap_or(1)
+        self.context
+            .get("allowed_company_ids")
+            .and_then(|ids| ids.get(0))
+            .and_then(Json::as_i64)
+            .unwrap_or(1)
     }
 
     /// Key of the current value of a field with one value per language or company.
     pub fn key_of(&self, translated: bool) -> String {
-        if translated { self.lang().to_owned() } else { self.company().to_string() }
+        if translated {
+            self.lang().to_owned()
+        } else {
+            self.company().to_string()
+        }
     }
 
     /// Raises for a language that is not installed.
@@ -67,10 +75,16 @@ impl Env<'_> {
     /// Raises for companies in the context that the user is not in. Here every user is in every company.
     pub fn check_companies(&self) -> Outcome<()> {
         let companies = registry().model("res.company");
-        let asked = self.context.get("allowed_company_ids").and_then(Json::as_array);
+        let asked = self
+            .context
+            .get("allowed_company_ids")
+            .and_then(Json::as_array);
         let unknown = |id: &Json| !id.as_i64().is_some_and(|id| self.exists(companies, id));
         if asked.is_some_and(|ids| ids.iter().any(unknown)) {
-            return Err(Exception::new(Class::Access, "Access to unauthorized or invalid companies."));
+            return Err(Exception::new(
+                Class::Access,
+                "Access to unauthorized or invalid companies.",
+            ));
         }
         Ok(())
     }
@@ -102,7 +116,10 @@ impl Env<'_> {
     /// Changes some stored values of a record, without access checks or recomputation.
     pub fn set(&mut self, model: &Model, id: i64, values: &[(&str, Value)]) -> Outcome<()> {
         let current = self.row(model, id)?;
-        if values.iter().all(|(name, value)| current[model.at(name)] == *value) {
+        if values
+            .iter()
+            .all(|(name, value)| current[model.at(name)] == *value)
+        {
             return Ok(());
         }
         let mut row = (*current).clone();
@@ -118,7 +135,9 @@ impl Env<'_> {
     }
 
     pub fn display_name(&self, model: &Model, id: i64) -> String {
-        let Some(record) = self.store.get(model.index, id) else { return String::new() };
+        let Some(record) = self.store.get(model.index, id) else {
+            return String::new();
+        };
         let row = &record.row;
         if let Some(make) = model.hooks.display_name {
             return make(self, id, row);
@@ -127,23 +146,31 @@ impl Env<'_> {
             Some(field) => match self.field_value(model, row, field) {
                 Value::Str(text) => text.to_string(),
                 Value::Int(number) => number.to_string(),
-                Value::Ref(target) => {
-                    field.kind.comodel().map_or_else(String::new, |name| self.display_name(registry().model(name), target))
-                }
+                Value::Ref(target) => field.kind.comodel().map_or_else(String::new, |name| {
+                    self.display_name(registry().model(name), target)
+                }),
                 _ => String::new(),
             },
             None => String::new(),
         };
-        if shown.is_empty() { format!("{},{id}", model.name) } else { shown }
+        if shown.is_empty() {
+            format!("{},{id}", model.name)
+        } else {
+            shown
+        }
     }
 
     /// The value of a field in the current language and company, following `_inherits`.
     pub fn field_value(&self, model: &Model, row: &Row, field: &super::field::Field) -> Value {
         if let Some(parent_field) = field.through
-            && let (Some((parent_model, _)), Some(parent)) = (model.inherits, row[model.at(parent_field)].as_ref_id())
+            && let (Some((parent_model, _)), Some(parent)) =
+                (model.inherits, row[model.at(parent_field)].as_ref_id())
         {
             let parent_model = registry().model(parent_model);
-            return match (self.store.get(parent_model.index, parent), parent_model.field(field.name)) {
+            return match (
+                self.store.get(parent_model.index, parent),
+                parent_model.field(field.name),
+            ) {
                 (Some(record), Some(field)) => self.field_value(parent_model, &record.row, field),
                 _ => Value::Null,
             };

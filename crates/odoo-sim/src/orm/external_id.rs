@@ -25,7 +25,10 @@ impl Env<'_> {
         let row = &record.row;
         Some(ExternalId {
             row: row_id,
-            model: row[data.at("model")].as_str().unwrap_or_default().to_owned(),
+            model: row[data.at("model")]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             target: match row[data.at("res_id")] {
                 Value::Int(id) => id,
                 _ => 0,
@@ -36,7 +39,14 @@ impl Env<'_> {
     }
 
     /// Names a record; a name that exists moves to it, unless it is protected and `update` is on.
-    pub fn set_external_id(&mut self, full: &str, model: &Model, id: i64, no_update: bool, update: bool) -> Outcome<()> {
+    pub fn set_external_id(
+        &mut self,
+        full: &str,
+        model: &Model,
+        id: i64,
+        no_update: bool,
+        update: bool,
+    ) -> Outcome<()> {
         let data = registry().model("ir.model.data");
         let (module, name) = full.split_once('.').unwrap_or(("", full));
         let row_id = match self.external_id(full) {
@@ -44,7 +54,12 @@ impl Env<'_> {
             Some(known) if known.commit > self.snapshot && known.commit <= self.store.commits() => {
                 return Err(Exception::conflict());
             }
-            Some(known) if (known.target == id && known.model == model.name) || (update && known.no_update) => return Ok(()),
+            Some(known)
+                if (known.target == id && known.model == model.name)
+                    || (update && known.no_update) =>
+            {
+                return Ok(());
+            }
             Some(known) => {
                 self.store.lookups.invalidate();
                 known.row
@@ -75,7 +90,8 @@ impl Env<'_> {
 
     /// Deletes a row of `ir.model.data`.
     pub fn drop_external_id(&mut self, row: i64) {
-        self.store.put(registry().model("ir.model.data").index, row, None);
+        self.store
+            .put(registry().model("ir.model.data").index, row, None);
         self.store.lookups.invalidate();
     }
 
@@ -85,7 +101,9 @@ impl Env<'_> {
             return Some(known.clone());
         }
         let known = self.external_id(full).filter(|known| known.target != 0)?;
-        self.store.lookups.remember(full, &known.model, known.target);
+        self.store
+            .lookups
+            .remember(full, &known.model, known.target);
         Some((known.model, known.target))
     }
 
@@ -94,14 +112,26 @@ impl Env<'_> {
     pub fn check_object_reference(&mut self, module: &str, name: &str) -> Outcome<Json> {
         let full = format!("{module}.{name}");
         let Some((model_name, target)) = self.remembered(&full) else {
-            return Err(Exception::value_error(format!("External ID not found in the system: {full}")));
+            return Err(Exception::value_error(format!(
+                "External ID not found in the system: {full}"
+            )));
         };
         let Some(model) = registry().find(&model_name) else {
-            return Err(Exception::new(crate::exception::Class::Builtin("KeyError"), model_name));
+            return Err(Exception::new(
+                crate::exception::Class::Builtin("KeyError"),
+                model_name,
+            ));
         };
         self.check_access(model, "read")?;
         let found = self.search(model, &json!([["id", "=", target]]), 0, None, None)?;
-        Ok(json!([model_name, if found.is_empty() { json!(false) } else { json!(target) }]))
+        Ok(json!([
+            model_name,
+            if found.is_empty() {
+                json!(false)
+            } else {
+                json!(target)
+            }
+        ]))
     }
 
     /// `get_metadata`: who made and changed each record, and its external ids, oldest first.
@@ -117,7 +147,12 @@ impl Env<'_> {
                 .into_iter()
                 .filter_map(|row_id| self.store.get(data.index, row_id))
                 .map(|record| {
-                    let text = |field: &str| record.row[data.at(field)].as_str().unwrap_or_default().to_owned();
+                    let text = |field: &str| {
+                        record.row[data.at(field)]
+                            .as_str()
+                            .unwrap_or_default()
+                            .to_owned()
+                    };
                     json!({
                         "xmlid": format!("{}.{}", text("module"), text("name")),
                         "noupdate": record.row[data.at("noupdate")].as_bool(),
@@ -125,7 +160,11 @@ impl Env<'_> {
                 })
                 .collect();
             let first = names.first().cloned();
-            let of_first = |key: &str| first.as_ref().map_or(json!(false), |entry| entry[key].clone());
+            let of_first = |key: &str| {
+                first
+                    .as_ref()
+                    .map_or(json!(false), |entry| entry[key].clone())
+            };
             entry.insert("xmlid".into(), of_first("xmlid"));
             entry.insert("noupdate".into(), of_first("noupdate"));
             entry.insert("xmlids".into(), Json::Array(names));

@@ -18,9 +18,17 @@ pub(crate) enum Kind {
     Datetime,
     Selection(&'static [(&'static str, &'static str)]),
     Binary,
-    Many2one { comodel: &'static str, on_delete: OnDelete },
-    One2many { comodel: &'static str, inverse: &'static str },
-    Many2many { comodel: &'static str },
+    Many2one {
+        comodel: &'static str,
+        on_delete: OnDelete,
+    },
+    One2many {
+        comodel: &'static str,
+        inverse: &'static str,
+    },
+    Many2many {
+        comodel: &'static str,
+    },
 }
 
 impl Kind {
@@ -47,7 +55,9 @@ impl Kind {
     /// The model a relational field points to.
     pub fn comodel(self) -> Option<&'static str> {
         match self {
-            Kind::Many2one { comodel, .. } | Kind::One2many { comodel, .. } | Kind::Many2many { comodel } => Some(comodel),
+            Kind::Many2one { comodel, .. }
+            | Kind::One2many { comodel, .. }
+            | Kind::Many2many { comodel } => Some(comodel),
             _ => None,
         }
     }
@@ -145,7 +155,14 @@ pub(crate) fn selection(
 }
 
 pub(crate) fn many2one(name: &'static str, label: &'static str, comodel: &'static str) -> Field {
-    field(name, label, Kind::Many2one { comodel, on_delete: OnDelete::SetNull })
+    field(
+        name,
+        label,
+        Kind::Many2one {
+            comodel,
+            on_delete: OnDelete::SetNull,
+        },
+    )
 }
 
 pub(crate) fn one2many(
@@ -165,15 +182,25 @@ impl Field {
     pub fn required(mut self) -> Self {
         self.required = true;
         // A mandatory reference keeps its target alive, as Odoo's own default does.
-        if let Kind::Many2one { comodel, on_delete: OnDelete::SetNull } = self.kind {
-            self.kind = Kind::Many2one { comodel, on_delete: OnDelete::Restrict };
+        if let Kind::Many2one {
+            comodel,
+            on_delete: OnDelete::SetNull,
+        } = self.kind
+        {
+            self.kind = Kind::Many2one {
+                comodel,
+                on_delete: OnDelete::Restrict,
+            };
         }
         self
     }
 
     pub fn on_delete(mut self, rule: OnDelete) -> Self {
         if let Kind::Many2one { comodel, .. } = self.kind {
-            self.kind = Kind::Many2one { comodel, on_delete: rule };
+            self.kind = Kind::Many2one {
+                comodel,
+                on_delete: rule,
+            };
         }
         self
     }

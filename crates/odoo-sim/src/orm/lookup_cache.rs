@@ -22,7 +22,11 @@ pub(crate) struct LookupCaches {
 impl LookupCaches {
     /// Caches of so many processes, all empty.
     pub fn new(processes: usize) -> Self {
-        Self { processes: vec![Known::new(); processes.max(1)], current: 0, stale: false }
+        Self {
+            processes: vec![Known::new(); processes.max(1)],
+            current: 0,
+            stale: false,
+        }
     }
 
     /// Lets the next process run a call.

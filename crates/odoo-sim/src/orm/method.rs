@@ -15,8 +15,11 @@ pub(crate) struct Method {
     pub parameters: &'static [&'static str],
     /// Takes any further argument by name.
     pub open: bool,
-    pub run: fn(&mut Env, &'static Model, &[i64], &Arguments) -> Outcome<Option<Json>>,
+    pub run: Run,
 }
+
+/// A method's work: on these records, with these arguments. `None` is Python's `None`.
+pub(crate) type Run = fn(&mut Env, &'static Model, &[i64], &Arguments) -> Outcome<Option<Json>>;
 
 /// Arguments by parameter name.
 #[derive(Debug, Default)]
@@ -35,14 +38,19 @@ impl Arguments {
     /// A list of names, empty when absent.
     pub fn names(&self, name: &str) -> Vec<String> {
         match self.get(name) {
-            Json::Array(items) => items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
+            Json::Array(items) => items
+                .iter()
+                .filter_map(|item| item.as_str().map(str::to_owned))
+                .collect(),
             _ => vec![],
         }
     }
 
     /// A count; null and false are none.
     pub fn count(&self, name: &str) -> Option<usize> {
-        self.get(name).as_u64().and_then(|count| usize::try_from(count).ok())
+        self.get(name)
+            .as_u64()
+            .and_then(|count| usize::try_from(count).ok())
     }
 
     /// A dictionary, or Python's complaint about something else.
@@ -59,13 +67,17 @@ impl Arguments {
     /// A list of dictionaries; a single dictionary counts as a list of one.
     pub fn dicts(&self, name: &str) -> Outcome<Vec<Map<String, Json>>> {
         let wrong = |other: &Json| {
-            Exception::attribute_error(format!("'{}' object has no attribute 'get'", super::python::type_name(other)))
+            Exception::attribute_error(format!(
+                "'{}' object has no attribute 'get'",
+                super::python::type_name(other)
+            ))
         };
         match self.get(name) {
             Json::Object(map) => Ok(vec![map.clone()]),
-            Json::Array(items) => {
-                items.iter().map(|item| item.as_object().cloned().ok_or_else(|| wrong(item))).collect()
-            }
+            Json::Array(items) => items
+                .iter()
+                .map(|item| item.as_object().cloned().ok_or_else(|| wrong(item)))
+                .collect(),
             other => Err(Exception::type_error(format!(
                 "'{}' object is not iterable",
                 super::python::type_name(other)
@@ -97,21 +109,42 @@ impl Misfit {
     pub fn called(&self, method: &Method) -> String {
         let name = format!("BaseModel.{}()", method.name);
         let most = method.parameters.len() + 1;
-        let least = 1 + method.parameters.iter().filter(|parameter| !parameter.ends_with('?')).count();
+        let least = 1 + method
+            .parameters
+            .iter()
+            .filter(|parameter| !parameter.ends_with('?'))
+            .count();
         match self {
             Misfit::TooMany(given) if least == most => {
                 let plural = if most == 1 { "" } else { "s" };
-                format!("{name} takes {most} positional argument{plural} but {} were given", given + 1)
+                format!(
+                    "{name} takes {most} positional argument{plural} but {} were given",
+                    given + 1
+                )
             }
             Misfit::TooMany(given) => {
-                format!("{name} takes from {least} to {most} positional arguments but {} were given", given + 1)
+                format!(
+                    "{name} takes from {least} to {most} positional arguments but {} were given",
+                    given + 1
+                )
             }
-            Misfit::Twice(argument) => format!("{name} got multiple values for argument '{argument}'"),
-            Misfit::Unknown(argument) => format!("{name} got an unexpected keyword argument '{argument}'"),
+            Misfit::Twice(argument) => {
+                format!("{name} got multiple values for argument '{argument}'")
+            }
+            Misfit::Unknown(argument) => {
+                format!("{name} got an unexpected keyword argument '{argument}'")
+            }
             Misfit::Missing(names) => {
                 let plural = if names.len() == 1 { "" } else { "s" };
-                let list = names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(" and ");
-                format!("{name} missing {} required positional argument{plural}: {list}", names.len())
+                let list = names
+                    .iter()
+                    .map(|name| format!("'{name}'"))
+                    .collect::<Vec<_>>()
+                    .join(" and ");
+                format!(
+                    "{name} missing {} required positional argument{plural}: {list}",
+                    names.len()
+                )
             }
         }
     }
@@ -129,7 +162,10 @@ impl Method {
             bound.insert(plain(parameter), value.clone());
         }
         for (name, value) in named {
-            let known = self.parameters.iter().any(|parameter| plain(parameter) == name);
+            let known = self
+                .parameters
+                .iter()
+                .any(|parameter| plain(parameter) == name);
             if bound.contains_key(&name) {
                 return Err(Misfit::Twice(name));
             }
@@ -138,9 +174,14 @@ impl Method {
             }
             bound.insert(name, value);
         }
-        let required = self.parameters.iter().filter(|parameter| !parameter.ends_with('?'));
-        let missing: Vec<String> =
-            required.filter(|name| !bound.contains_key(**name)).map(|name| (*name).to_owned()).collect();
+        let required = self
+            .parameters
+            .iter()
+            .filter(|parameter| !parameter.ends_with('?'));
+        let missing: Vec<String> = required
+            .filter(|name| !bound.contains_key(**name))
+            .map(|name| (*name).to_owned())
+            .collect();
         if !missing.is_empty() {
             return Err(Misfit::Missing(missing));
         }

@@ -6,7 +6,7 @@ use super::method::Method;
 use super::value::Value;
 use crate::exception::Outcome;
 use serde_json::{Map, Value as Json};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Values of one record, in the order of the model's fields.
@@ -29,23 +29,53 @@ pub(crate) struct Model {
     pub hooks: Hooks,
 }
 
+type Complete = fn(&mut Env, i64, &mut Row, &Map<String, Json>) -> Outcome<()>;
+type AfterChange = fn(&mut Env, i64, &Changed) -> Outcome<()>;
+type Unlinked = fn(&mut Env, &[Row]) -> Outcome<()>;
+type Compute = fn(&Env, i64, &Row, &str) -> Json;
+type Invert = fn(&mut Env, i64, &str, &Json) -> Outcome<()>;
+
+/// What changed about a saved record.
+pub(crate) enum Changed<'c> {
+    /// It is new, so every rule looks at it.
+    Everything,
+    /// What a caller wrote.
+    Written(&'c Map<String, Json>),
+    /// Something a rule names itself.
+    Only(&'c [&'c str]),
+}
+
+impl Changed<'_> {
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Changed::Everything => true,
+            Changed::Written(vals) => vals.contains_key(name),
+            Changed::Only(names) => names.contains(&name),
+        }
+    }
+
+    pub fn is_new(&self) -> bool {
+        matches!(self, Changed::Everything)
+    }
+}
+
 /// A model's own behaviour.
 #[derive(Default, Clone, Copy)]
 pub(crate) struct Hooks {
     /// Completes the values of a new record, once defaults are in.
-    pub complete: Option<fn(&mut Env, i64, &mut Row, &Map<String, Json>) -> Outcome<()>>,
+    pub complete: Option<Complete>,
     /// Recomputes stored computed fields of a saved record. `changed` holds the names that were written.
-    pub recompute: Option<fn(&mut Env, i64, &HashSet<String>) -> Outcome<()>>,
+    pub recompute: Option<AfterChange>,
     /// Raises when a saved record breaks a rule.
-    pub constrain: Option<fn(&mut Env, i64, &HashSet<String>) -> Outcome<()>>,
+    pub constrain: Option<AfterChange>,
     /// Raises when a record must not be deleted.
     pub guard_unlink: Option<fn(&mut Env, i64) -> Outcome<()>>,
     /// Runs once records of this model were deleted, with the deleted rows.
-    pub unlinked: Option<fn(&mut Env, &[Row]) -> Outcome<()>>,
+    pub unlinked: Option<Unlinked>,
     /// The value of a field that is not stored.
-    pub compute: Option<fn(&Env, i64, &Row, &str) -> Json>,
+    pub compute: Option<Compute>,
     /// Takes a value that was written to a field that is not stored.
-    pub invert: Option<fn(&mut Env, i64, &str, &Json) -> Outcome<()>>,
+    pub invert: Option<Invert>,
     /// The display name, where it is more than the record name.
     pub display_name: Option<fn(&Env, i64, &Row) -> String>,
 }
@@ -64,7 +94,11 @@ impl Model {
             datetime("write_date", "Last Updated on").readonly(),
         ];
         all.extend(fields);
-        let by_name = all.iter().enumerate().map(|(index, field)| (field.name, index)).collect();
+        let by_name = all
+            .iter()
+            .enumerate()
+            .map(|(index, field)| (field.name, index))
+            .collect();
         Self {
             index: 0,
             name,
@@ -132,7 +166,9 @@ impl Model {
 
     /// True for models with messages and followers.
     pub fn has_chatter(&self) -> bool {
-        self.methods.iter().any(|method| method.name == "message_post")
+        self.methods
+            .iter()
+            .any(|method| method.name == "message_post")
     }
 
     pub fn has_active(&self) -> bool {
@@ -160,17 +196,27 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     for (index, model) in models.iter_mut().enumerate() {
         model.index = index;
     }
-    let by_name: HashMap<_, _> = models.iter().map(|model| (model.name, model.index)).collect();
+    let by_name: HashMap<_, _> = models
+        .iter()
+        .map(|model| (model.name, model.index))
+        .collect();
     let mut references = vec![vec![]; models.len()];
     for model in &models {
         for (position, field) in model.fields.iter().enumerate() {
             let points = field.stored && !matches!(field.kind, super::field::Kind::One2many { .. });
             if let (true, Some(comodel)) = (points, field.kind.comodel()) {
-                references[by_name[comodel]].push(Reference { model: model.index, field: position });
+                references[by_name[comodel]].push(Reference {
+                    model: model.index,
+                    field: position,
+                });
             }
         }
     }
-    Registry { models, by_name, references }
+    Registry {
+        models,
+        by_name,
+        references,
+    }
 });
 
 pub(crate) fn registry() -> &'static Registry {

@@ -29,7 +29,11 @@ pub(crate) fn type_name(value: &Json) -> &'static str {
 
 /// `repr(text)`.
 pub(crate) fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     let mut out = String::with_capacity(text.len() + 2);
     out.push(quote);
     for c in text.chars() {
@@ -58,10 +62,16 @@ pub(crate) fn repr(value: &Json) -> String {
         Json::Bool(false) => "False".into(),
         Json::Number(n) => n.to_string(),
         Json::String(s) => quoted(s),
-        Json::Array(items) => format!("[{}]", items.iter().map(repr).collect::<Vec<_>>().join(", ")),
+        Json::Array(items) => format!(
+            "[{}]",
+            items.iter().map(repr).collect::<Vec<_>>().join(", ")
+        ),
         Json::Object(map) => format!(
             "{{{}}}",
-            map.iter().map(|(k, v)| format!("{}: {}", quoted(k), repr(v))).collect::<Vec<_>>().join(", ")
+            map.iter()
+                .map(|(k, v)| format!("{}: {}", quoted(k), repr(v)))
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
     }
 }
@@ -78,8 +88,14 @@ pub(crate) fn text(value: &Json) -> String {
 pub(crate) fn parse_int(text: &str) -> Option<i64> {
     let trimmed = text.trim();
     let digits = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
-    let well_formed = digits.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
-    if well_formed { trimmed.replace('_', "").parse().ok() } else { None }
+    let well_formed = digits
+        .split('_')
+        .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    if well_formed {
+        trimmed.replace('_', "").parse().ok()
+    } else {
+        None
+    }
 }
 
 /// `float(text)` of Python, without its underscores.
@@ -94,7 +110,10 @@ mod tests {
 
     #[test]
     fn prints_as_python_does() {
-        assert_eq!(repr(&json!({"a": [1, true, null, "x'y"]})), r#"{'a': [1, True, None, "x'y"]}"#);
+        assert_eq!(
+            repr(&json!({"a": [1, true, null, "x'y"]})),
+            r#"{'a': [1, True, None, "x'y"]}"#
+        );
         assert_eq!(text(&json!(false)), "False");
     }
 

@@ -12,16 +12,27 @@ use serde_json::{Map, Value as Json, json};
 impl Env<'_> {
     /// Reads fields, all when `fields` is empty. Missing records are left out without a word.
     /// `names` adds the display name to every many2one.
-    pub fn read(&self, model: &'static Model, ids: &[i64], fields: &[String], names: bool) -> Outcome<Vec<Map<String, Json>>> {
+    pub fn read(
+        &self,
+        model: &'static Model,
+        ids: &[i64],
+        fields: &[String],
+        names: bool,
+    ) -> Outcome<Vec<Map<String, Json>>> {
         self.check_access(model, "read")?;
         let wanted = self.fields_to_read(model, fields)?;
         let mut out = Vec::with_capacity(ids.len());
         for id in ids {
-            let Some(record) = self.store.get(model.index, *id) else { continue };
+            let Some(record) = self.store.get(model.index, *id) else {
+                continue;
+            };
             let mut entry = Map::new();
             entry.insert("id".into(), json!(id));
             for field in &wanted {
-                entry.insert(field.name.into(), self.shown(model, *id, &record.row, field, names));
+                entry.insert(
+                    field.name.into(),
+                    self.shown(model, *id, &record.row, field, names),
+                );
             }
             out.push(entry);
         }
@@ -29,7 +40,11 @@ impl Env<'_> {
     }
 
     /// The named fields, or all of them.
-    pub fn fields_to_read(&self, model: &'static Model, fields: &[String]) -> Outcome<Vec<&'static Field>> {
+    pub fn fields_to_read(
+        &self,
+        model: &'static Model,
+        fields: &[String],
+    ) -> Outcome<Vec<&'static Field>> {
         if fields.is_empty() {
             return Ok(model.fields.iter().collect());
         }
@@ -37,14 +52,25 @@ impl Env<'_> {
             .iter()
             .map(|name| {
                 model.field(name).ok_or_else(|| {
-                    Exception::value_error(format!("Invalid field {} on {}", quoted(name), quoted(model.name)))
+                    Exception::value_error(format!(
+                        "Invalid field {} on {}",
+                        quoted(name),
+                        quoted(model.name)
+                    ))
                 })
             })
             .collect()
     }
 
     /// One value as `read` gives it.
-    pub fn shown(&self, model: &'static Model, id: i64, row: &Row, field: &Field, names: bool) -> Json {
+    pub fn shown(
+        &self,
+        model: &'static Model,
+        id: i64,
+        row: &Row,
+        field: &Field,
+        names: bool,
+    ) -> Json {
         if field.name == "display_name" {
             return json!(self.display_name(model, id));
         }
@@ -55,7 +81,9 @@ impl Env<'_> {
             return self.one2many_ids(registry().model(comodel), inverse, id);
         }
         if !field.stored && field.through.is_none() {
-            return model.hooks.compute.map_or(Json::Bool(false), |compute| compute(self, id, row, field.name));
+            return model.hooks.compute.map_or(Json::Bool(false), |compute| {
+                compute(self, id, row, field.name)
+            });
         }
         let value = self.field_value(model, row, field);
         match (field.kind, value) {
@@ -66,7 +94,9 @@ impl Env<'_> {
             (Kind::Many2one { comodel, .. }, Value::Ref(target)) if names => {
                 json!([target, self.display_name(registry().model(comodel), target)])
             }
-            (Kind::Many2many { comodel }, value) => json!(self.visible(registry().model(comodel), value.as_ids())),
+            (Kind::Many2many { comodel }, value) => {
+                json!(self.visible(registry().model(comodel), value.as_ids()))
+            }
             (_, value) => value.to_json(),
         }
     }
@@ -83,7 +113,11 @@ impl Env<'_> {
             return ids.to_vec();
         }
         let at = model.at("active");
-        let active = |id: &i64| self.store.get(model.index, *id).is_some_and(|record| record.row[at].as_bool());
+        let active = |id: &i64| {
+            self.store
+                .get(model.index, *id)
+                .is_some_and(|record| record.row[at].as_bool())
+        };
         ids.iter().copied().filter(active).collect()
     }
 }

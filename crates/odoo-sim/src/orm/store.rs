@@ -47,8 +47,19 @@ pub(crate) struct Store {
 impl Store {
     /// An empty store, looked at by so many processes.
     pub fn new(processes: usize) -> Self {
-        let tables = registry().models.iter().map(|_| Table { records: BTreeMap::new(), next_id: 1 }).collect();
-        Self { tables, lookups: LookupCaches::new(processes), ..Self::default() }
+        let tables = registry()
+            .models
+            .iter()
+            .map(|_| Table {
+                records: BTreeMap::new(),
+                next_id: 1,
+            })
+            .collect();
+        Self {
+            tables,
+            lookups: LookupCaches::new(processes),
+            ..Self::default()
+        }
     }
 
     pub fn commits(&self) -> u64 {
@@ -103,7 +114,10 @@ impl Store {
 
     /// Sets or, with `None`, removes a record.
     pub fn put(&mut self, model: usize, id: i64, row: Option<Arc<Row>>) {
-        let next = row.map(|row| Record { commit: self.commits + 1, row });
+        let next = row.map(|row| Record {
+            commit: self.commits + 1,
+            row,
+        });
         let before = self.swap(model, id, next);
         self.journal.push(Undo { model, id, before });
     }
@@ -136,14 +150,21 @@ impl Store {
             Some(record) => self.tables[model].records.insert(id, record),
             None => self.tables[model].records.remove(&id),
         };
-        self.reindex(model, id, before.as_ref().map(|record| &*record.row), new_row.as_deref());
+        self.reindex(
+            model,
+            id,
+            before.as_ref().map(|record| &*record.row),
+            new_row.as_deref(),
+        );
         before
     }
 
     fn reindex(&mut self, model: usize, id: i64, old: Option<&Row>, new: Option<&Row>) {
         let definition = &registry().models[model];
         for (position, field) in definition.fields.iter().enumerate() {
-            if !matches!(field.kind, Kind::Many2one { .. } | Kind::Many2many { .. }) || !field.stored {
+            if !matches!(field.kind, Kind::Many2one { .. } | Kind::Many2many { .. })
+                || !field.stored
+            {
                 continue;
             }
             let (was, is) = (old.map(|row| &row[position]), new.map(|row| &row[position]));
@@ -196,5 +217,8 @@ fn external_name(row: &Row) -> (String, (String, i64)) {
         Value::Int(id) => id,
         _ => 0,
     };
-    (format!("{}.{}", text("module"), text("name")), (text("model"), target))
+    (
+        format!("{}.{}", text("module"), text("name")),
+        (text("model"), target),
+    )
 }

@@ -61,17 +61,29 @@ impl Env<'_> {
                 Kind::Many2many { .. } => {
                     for holder_id in holders {
                         let row = self.row(holder, holder_id)?;
-                        let left = row[reference.field].as_ids().iter().copied().filter(|target| *target != id).collect();
+                        let left = row[reference.field]
+                            .as_ids()
+                            .iter()
+                            .copied()
+                            .filter(|target| *target != id)
+                            .collect();
                         self.set(holder, holder_id, &[(field.name, Value::Ids(left))])?;
                     }
                 }
-                Kind::Many2one { on_delete: OnDelete::Restrict, .. } => {
-                    let also_going = |other: &i64| holder.index == model.index && going.contains(other);
+                Kind::Many2one {
+                    on_delete: OnDelete::Restrict,
+                    ..
+                } => {
+                    let also_going =
+                        |other: &i64| holder.index == model.index && going.contains(other);
                     if !holders.iter().all(also_going) {
                         return Err(in_use(holder, field));
                     }
                 }
-                Kind::Many2one { on_delete: OnDelete::Cascade, .. } => self.delete(holder, &holders)?,
+                Kind::Many2one {
+                    on_delete: OnDelete::Cascade,
+                    ..
+                } => self.delete(holder, &holders)?,
                 _ => {
                     for holder_id in holders {
                         self.set(holder, holder_id, &[(field.name, Value::Null)])?;

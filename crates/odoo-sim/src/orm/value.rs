@@ -66,7 +66,10 @@ impl Value {
     /// The value for `key` of a field with one value per language or company.
     pub fn keyed(&self, key: &str, fallback: &str) -> &Value {
         match self {
-            Value::Keyed(map) => map.get(key).or_else(|| map.get(fallback)).unwrap_or(&Value::Null),
+            Value::Keyed(map) => map
+                .get(key)
+                .or_else(|| map.get(fallback))
+                .unwrap_or(&Value::Null),
             other => other,
         }
     }
@@ -81,7 +84,10 @@ impl Value {
             Value::Str(s) => Json::from(&**s),
             Value::Ref(id) => Json::from(*id),
             Value::Ids(ids) => Json::from(ids.clone()),
-            Value::Keyed(map) => map.values().next().map_or(Json::Bool(false), Value::to_json),
+            Value::Keyed(map) => map
+                .values()
+                .next()
+                .map_or(Json::Bool(false), Value::to_json),
         }
     }
 }

@@ -3,15 +3,19 @@
 use super::create::check_field_names;
 use super::env::Env;
 use super::field::Kind;
-use super::model::{MAGIC, Model, registry};
+use super::model::{Changed, MAGIC, Model, registry};
 use super::value::Value;
 use crate::exception::{Exception, Outcome};
 use serde_json::{Map, Value as Json};
-use std::collections::HashSet;
 
 impl Env<'_> {
     /// Writes `vals` into every record of `ids`; without ids it does nothing, successfully.
-    pub fn write(&mut self, model: &'static Model, ids: &[i64], vals: &Map<String, Json>) -> Outcome<()> {
+    pub fn write(
+        &mut self,
+        model: &'static Model,
+        ids: &[i64],
+        vals: &Map<String, Json>,
+    ) -> Outcome<()> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -20,7 +24,10 @@ impl Env<'_> {
             && let Some(name) = vals.keys().find(|name| model.position(name).is_none())
         {
             // The chatter looks the field up before the ORM gets to complain.
-            return Err(Exception::new(crate::exception::Class::Builtin("KeyError"), name.as_str()));
+            return Err(Exception::new(
+                crate::exception::Class::Builtin("KeyError"),
+                name.as_str(),
+            ));
         }
         check_field_names(model, vals.keys())?;
         for id in ids {
@@ -29,7 +36,12 @@ impl Env<'_> {
         Ok(())
     }
 
-    fn write_one(&mut self, model: &'static Model, id: i64, vals: &Map<String, Json>) -> Outcome<()> {
+    fn write_one(
+        &mut self,
+        model: &'static Model,
+        id: i64,
+        vals: &Map<String, Json>,
+    ) -> Outcome<()> {
         let current = match self.row(model, id) {
             Ok(row) => row,
             // Falsy ids are records that do not exist yet: nothing happens to them.
@@ -63,8 +75,7 @@ impl Env<'_> {
             self.write(registry().model(parent_model), &[parent], &parent_vals)?;
         }
         self.apply_relations(model, id, vals, false)?;
-        let changed: HashSet<String> = vals.keys().cloned().collect();
-        self.settle(model, id, &changed)
+        self.settle(model, id, &Changed::Written(vals))
     }
 
     /// Raises when one of `ids` does not exist; falsy ids are no records at all and pass.

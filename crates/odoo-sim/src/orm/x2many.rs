@@ -43,7 +43,7 @@ impl Env<'_> {
                 && field.through.is_none()
                 && !field.readonly
                 && let Some(invert) = model.hooks.invert
-                && !(new && !python::truthy(json))
+                && (!new || python::truthy(json))
             {
                 invert(self, id, name, json)?;
             }
@@ -51,13 +51,21 @@ impl Env<'_> {
         Ok(())
     }
 
-    fn one2many(&mut self, comodel: &'static Model, inverse: &str, id: i64, command: Command) -> Outcome<()> {
+    fn one2many(
+        &mut self,
+        comodel: &'static Model,
+        inverse: &str,
+        id: i64,
+        command: Command,
+    ) -> Outcome<()> {
         let link = |target: Json| Map::from_iter([(inverse.to_owned(), target)]);
         match command {
             Command::Create(mut vals) => {
                 if let Some(name) = vals.keys().find(|name| comodel.position(name).is_none()) {
                     let (name, model) = (python::quoted(name), python::quoted(comodel.name));
-                    return Err(Exception::value_error(format!("Invalid field {name} on model {model}")));
+                    return Err(Exception::value_error(format!(
+                        "Invalid field {name} on model {model}"
+                    )));
                 }
                 vals.insert(inverse.into(), Json::from(id));
                 self.create(comodel, &[vals]).map(drop)
@@ -92,7 +100,11 @@ impl Env<'_> {
         if field.required {
             self.unlink(comodel, &[line])
         } else {
-            self.write(comodel, &[line], &Map::from_iter([(inverse.to_owned(), Json::Bool(false))]))
+            self.write(
+                comodel,
+                &[line],
+                &Map::from_iter([(inverse.to_owned(), Json::Bool(false))]),
+            )
         }
     }
 
@@ -137,13 +149,26 @@ impl Env<'_> {
 }
 
 fn parse(model: &Model, field: &Field, json: &Json) -> Outcome<Vec<Command>> {
-    let wrong = || Exception::value_error(format!("Wrong value for {}.{}: {}", model.name, field.name, python::text(json)));
+    let wrong = || {
+        Exception::value_error(format!(
+            "Wrong value for {}.{}: {}",
+            model.name,
+            field.name,
+            python::text(json)
+        ))
+    };
     let Json::Array(items) = json else {
-        return if python::truthy(json) { Err(wrong()) } else { Ok(vec![Command::Set(vec![])]) };
+        return if python::truthy(json) {
+            Err(wrong())
+        } else {
+            Ok(vec![Command::Set(vec![])])
+        };
     };
     // A list without any command is the list of the records themselves.
     if items.iter().all(|item| item.is_i64()) && !items.is_empty() {
-        return Ok(vec![Command::Set(items.iter().filter_map(Json::as_i64).collect())]);
+        return Ok(vec![Command::Set(
+            items.iter().filter_map(Json::as_i64).collect(),
+        )]);
     }
     let mut commands = vec![];
     for item in items {
@@ -151,7 +176,12 @@ fn parse(model: &Model, field: &Field, json: &Json) -> Outcome<Vec<Command>> {
             Json::Array(parts) => match command(parts) {
                 Some(command) => command,
                 // An unknown command is passed over in silence.
-                None if parts.first().is_some_and(|code| code.as_i64().is_some_and(|code| code > 6)) => continue,
+                None if parts
+                    .first()
+                    .is_some_and(|code| code.as_i64().is_some_and(|code| code > 6)) =>
+                {
+                    continue;
+                }
                 None => return Err(wrong()),
             },
             Json::Object(_) => return Err(Exception::type_error("unhashable type: 'dict'")),
@@ -172,7 +202,14 @@ fn command(parts: &[Json]) -> Option<Command> {
         3 => Some(Command::Unlink(id()?)),
         4 => Some(Command::Link(id()?)),
         5 => Some(Command::Clear),
-        6 => Some(Command::Set(parts.get(2)?.as_array()?.iter().filter_map(Json::as_i64).collect())),
+        6 => Some(Command::Set(
+            parts
+                .get(2)?
+                .as_array()?
+                .iter()
+                .filter_map(Json::as_i64)
+                .collect(),
+        )),
         _ => None,
     }
 }

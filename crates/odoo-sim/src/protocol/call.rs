@@ -32,7 +32,10 @@ pub(crate) type Wording = fn(&Call, Outcome<Option<Json>>, &Json) -> Answer;
 
 impl Call {
     fn argument(&self, name: &str, position: usize) -> &Json {
-        self.named.get(name).or_else(|| self.positional.get(position)).unwrap_or(&Json::Null)
+        self.named
+            .get(name)
+            .or_else(|| self.positional.get(position))
+            .unwrap_or(&Json::Null)
     }
 
     /// Records the call is about, and what names them.
@@ -42,9 +45,18 @@ impl Call {
                 .argument("fields", 0)
                 .as_array()
                 .and_then(|fields| fields.iter().position(|name| name == "id" || name == ".id"));
-            let rows = self.argument("data", 1).as_array().map_or(&[][..], Vec::as_slice);
+            let rows = self
+                .argument("data", 1)
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
             let key = |row: &Json| at.and_then(|at| row.get(at)).map(crate::orm::python::text);
-            return (rows.len(), rows.iter().filter_map(key).filter(|key| !key.is_empty()).collect());
+            return (
+                rows.len(),
+                rows.iter()
+                    .filter_map(key)
+                    .filter(|key| !key.is_empty())
+                    .collect(),
+            );
         }
         if self.method == "create" {
             let records = match self.argument("vals_list", 0) {
@@ -53,12 +65,21 @@ impl Call {
             };
             return (records, vec![]);
         }
-        (self.ids.len(), self.ids.iter().map(i64::to_string).collect())
+        (
+            self.ids.len(),
+            self.ids.iter().map(i64::to_string).collect(),
+        )
     }
 }
 
 /// Runs a call and words its answer. `id` is JSON-RPC's request id.
-pub(crate) fn run(shared: &Arc<Shared>, call: Call, id: &Json, wording: Wording, generation: u64) -> Delivery {
+pub(crate) fn run(
+    shared: &Arc<Shared>,
+    call: Call,
+    id: &Json,
+    wording: Wording,
+    generation: u64,
+) -> Delivery {
     let faults = locked(&shared.plan).strike(&call.model, &call.method);
     let (records, keys) = call.subject();
     let number = locked(&shared.journal).arrived(Logged {
@@ -77,24 +98,40 @@ pub(crate) fn run(shared: &Arc<Shared>, call: Call, id: &Json, wording: Wording,
     let finished = |outcome: &str| locked(&shared.journal).finished(number, outcome, records);
     if let Err(seconds) = locked(&shared.rate).take() {
         finished("throttled");
-        let page = Answer::page(429, "This user has exceeded an allotted request count. Try again later.");
+        let page = Answer::page(
+            429,
+            "This user has exceeded an allotted request count. Try again later.",
+        );
         return Delivery::Whole(page.with("Retry-After", format!("{}", seconds.ceil().max(1.0))));
     }
     if let Some(raised) = faults.iter().find_map(|fault| raised(fault, &call)) {
         finished("raised");
         return Delivery::Whole(wording(&call, raised, id));
     }
-    let spoiling = faults.iter().find(|fault| !matches!(fault.effect, Effect::Delay { .. }));
+    let spoiling = faults
+        .iter()
+        .find(|fault| !matches!(fault.effect, Effect::Delay { .. }));
     let (before, after) = delays(&faults);
-    if let Some(Fault { effect: Effect::RunsLater { after_ms }, .. }) = spoiling {
-        let (shared, later) = (Arc::clone(shared), before + Duration::from_millis(*after_ms));
-        let effect = Effect::RunsLater { after_ms: *after_ms };
-        let _ = thread::Builder::new().name("sim-later".into()).spawn(move || {
-            if shared.running.sleep(generation, later) {
-                let outcome = perform(&shared, &call, Duration::ZERO, generation);
-                locked(&shared.journal).finished(number, &outcome_name(&outcome), records);
-            }
-        });
+    if let Some(Fault {
+        effect: Effect::RunsLater { after_ms },
+        ..
+    }) = spoiling
+    {
+        let (shared, later) = (
+            Arc::clone(shared),
+            before + Duration::from_millis(*after_ms),
+        );
+        let effect = Effect::RunsLater {
+            after_ms: *after_ms,
+        };
+        let _ = thread::Builder::new()
+            .name("sim-later".into())
+            .spawn(move || {
+                if shared.running.sleep(generation, later) {
+                    let outcome = perform(&shared, &call, Duration::ZERO, generation);
+                    locked(&shared.journal).finished(number, &outcome_name(&outcome), records);
+                }
+            });
         return Answer::json(200, &Json::Null).spoilt(&effect);
     }
     if let Some(fault) = spoiling.filter(|fault| !fault.works()) {
@@ -104,7 +141,9 @@ pub(crate) fn run(shared: &Arc<Shared>, call: Call, id: &Json, wording: Wording,
     let outcome = perform(shared, &call, before, generation);
     finished(&outcome_name(&outcome));
     shared.running.sleep(generation, after);
-    let Some(outcome) = outcome else { return Answer::json(200, &Json::Null).spoilt(&Effect::RequestLost) };
+    let Some(outcome) = outcome else {
+        return Answer::json(200, &Json::Null).spoilt(&Effect::RequestLost);
+    };
     let answer = wording(&call, outcome, id);
     match spoiling {
         Some(fault) => answer.spoilt(&fault.effect),
@@ -113,7 +152,12 @@ pub(crate) fn run(shared: &Arc<Shared>, call: Call, id: &Json, wording: Wording,
 }
 
 /// Does the work in a transaction of its own; `None` when the server was stopped before it committed.
-fn perform(shared: &Shared, call: &Call, before: Duration, generation: u64) -> Option<Outcome<Option<Json>>> {
+fn perform(
+    shared: &Shared,
+    call: &Call,
+    before: Duration,
+    generation: u64,
+) -> Option<Outcome<Option<Json>>> {
     let _place = shared.gate.enter(|| shared.running.is(generation))?;
     let snapshot = shared.commits.load(Ordering::Acquire);
     let records = u32::try_from(call.subject().0).unwrap_or(u32::MAX);
@@ -127,7 +171,11 @@ fn perform(shared: &Shared, call: &Call, before: Duration, generation: u64) -> O
 fn delays(faults: &[Fault]) -> (Duration, Duration) {
     let mut sums = (Duration::ZERO, Duration::ZERO);
     for fault in faults {
-        if let Effect::Delay { before_ms, after_ms } = fault.effect {
+        if let Effect::Delay {
+            before_ms,
+            after_ms,
+        } = fault.effect
+        {
             sums.0 += Duration::from_millis(before_ms);
             sums.1 += Duration::from_millis(after_ms);
         }
@@ -138,7 +186,9 @@ fn delays(faults: &[Fault]) -> (Duration, Duration) {
 /// The outcome of an effect that speaks as Odoo itself.
 fn raised(fault: &Fault, call: &Call) -> Option<Outcome<Option<Json>>> {
     match &fault.effect {
-        Effect::Raise { exception, message } => Some(Err(Exception::named(exception, message.clone()))),
+        Effect::Raise { exception, message } => {
+            Some(Err(Exception::named(exception, message.clone())))
+        }
         Effect::Conflict if call.method == "load" => Some(Ok(Some(json!({
             "ids": false,
             "messages": [{
@@ -157,7 +207,9 @@ fn raised(fault: &Fault, call: &Call) -> Option<Outcome<Option<Json>>> {
 fn outcome_name(outcome: &Option<Outcome<Option<Json>>>) -> String {
     match outcome {
         None => "killed".into(),
-        Some(Ok(Some(Json::Object(map)))) if map.get("ids") == Some(&Json::Bool(false)) => "refused".into(),
+        Some(Ok(Some(Json::Object(map)))) if map.get("ids") == Some(&Json::Bool(false)) => {
+            "refused".into()
+        }
         Some(Ok(_)) => "done".into(),
         Some(Err(error)) => error.name(),
     }

@@ -17,7 +17,10 @@ pub(crate) fn answer(shared: &Arc<Shared>, request: &Request, generation: u64) -
 
 fn prepare(shared: &Shared, request: &Request) -> Result<Call, Answer> {
     // With one database the header may be missing; a wrong name is a page, long before anyone speaks JSON.
-    if request.header("x-odoo-database").is_some_and(|name| name != shared.config.database) {
+    if request
+        .header("x-odoo-database")
+        .is_some_and(|name| name != shared.config.database)
+    {
         return Err(Answer::abort(
             404,
             "<!DOCTYPE html>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>No database is selected and the requested \
@@ -26,12 +29,20 @@ fn prepare(shared: &Shared, request: &Request) -> Result<Call, Answer> {
         ));
     }
     if !request.body.is_empty() && request.media_type() != "application/json" {
-        return Err(Answer::wrong_type("&#39;http&#39;", &request.path, "json2").with("Accept", "application/json"));
+        return Err(Answer::wrong_type("&#39;http&#39;", &request.path, "json2")
+            .with("Accept", "application/json"));
     }
     let path = request.path.trim_start_matches("/json/2").trim_matches('/');
     let (model, method) = match path.split('/').collect::<Vec<_>>().as_slice() {
-        [model, method] if request.verb == "POST" && !model.is_empty() => ((*model).to_owned(), (*method).to_owned()),
-        _ => return Err(refused(Class::NotFound, "Did you mean POST /json/2/<model>/<method>?")),
+        [model, method] if request.verb == "POST" && !model.is_empty() => {
+            ((*model).to_owned(), (*method).to_owned())
+        }
+        _ => {
+            return Err(refused(
+                Class::NotFound,
+                "Did you mean POST /json/2/<model>/<method>?",
+            ));
+        }
     };
     let account = authenticate(shared, request)?;
     let mut named = body(request)?;
@@ -40,7 +51,9 @@ fn prepare(shared: &Shared, request: &Request) -> Result<Call, Answer> {
         Some(Json::Object(context)) => context,
         Some(other) => {
             let message = match other {
-                Json::Array(_) => "cannot convert dictionary update sequence element #0 to a sequence".to_owned(),
+                Json::Array(_) => {
+                    "cannot convert dictionary update sequence element #0 to a sequence".to_owned()
+                }
                 other => format!("'{}' object is not iterable", python::type_name(&other)),
             };
             return Err(worded_error(&Exception::type_error(message)));
@@ -69,9 +82,9 @@ fn authenticate(shared: &Shared, request: &Request) -> Result<crate::config::Acc
             return Err(refused(Class::Unauthorized, text).with("WWW-Authenticate", "Bearer"));
         }
     };
-    shared
-        .account_of_key(token)
-        .ok_or_else(|| refused(Class::Unauthorized, "Invalid apikey").with("WWW-Authenticate", "Bearer"))
+    shared.account_of_key(token).ok_or_else(|| {
+        refused(Class::Unauthorized, "Invalid apikey").with("WWW-Authenticate", "Bearer")
+    })
 }
 
 /// Arguments. Whatever is no object counts as no arguments at all.
@@ -82,7 +95,10 @@ fn body(request: &Request) -> Result<Map<String, Json>, Answer> {
     match serde_json::from_slice(&request.body) {
         Ok(Json::Object(named)) => Ok(named),
         Ok(_) => Ok(Map::new()),
-        Err(error) => Err(refused(Class::BadRequest, &format!("could not parse the body as json: {error}"))),
+        Err(error) => Err(refused(
+            Class::BadRequest,
+            &format!("could not parse the body as json: {error}"),
+        )),
     }
 }
 

@@ -13,7 +13,10 @@ use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
 
 pub(crate) fn answer(shared: &Arc<Shared>, request: &Request, generation: u64) -> Delivery {
-    if !matches!(request.media_type().as_str(), "application/json" | "application/json-rpc") {
+    if !matches!(
+        request.media_type().as_str(),
+        "application/json" | "application/json-rpc"
+    ) {
         return Delivery::Whole(Answer::wrong_type("&#39;http&#39;", "/jsonrpc", "jsonrpc"));
     }
     let envelope = match serde_json::from_slice(&request.body) {
@@ -32,15 +35,18 @@ pub(crate) fn answer(shared: &Arc<Shared>, request: &Request, generation: u64) -
                 Err(error) => Delivery::Whole(envelope_of(Err(error), &id)),
             }
         }
-        ("common", method) => super::probe::common(shared, method, &args, &id, request.body.len(), generation),
+        ("common", method) => {
+            super::probe::common(shared, method, &args, &id, request.body.len(), generation)
+        }
         (service, method) => {
             let error = match service {
                 "" => Exception::type_error(
                     "JSONRPC.jsonrpc() missing 3 required positional arguments: 'service', 'method', and 'args'",
                 ),
-                "object" => {
-                    Exception::new(Class::Builtin("NameError"), format!("Method not available {method}"))
-                }
+                "object" => Exception::new(
+                    Class::Builtin("NameError"),
+                    format!("Method not available {method}"),
+                ),
                 other => Exception::new(Class::Builtin("KeyError"), other),
             };
             Delivery::Whole(envelope_of(Err(error), &id))
@@ -60,15 +66,19 @@ fn prepare(shared: &Shared, args: Vec<Json>, keywords: bool, bytes: usize) -> Ou
         return Err(Exception::new(Class::AccessDenied, "Access Denied"));
     }
     check_database(shared, database)?;
-    let uid = uid.as_i64().or_else(|| uid.as_str().and_then(python::parse_int)).ok_or_else(|| match uid {
-        Json::String(text) => {
-            Exception::value_error(format!("invalid literal for int() with base 10: {}", python::quoted(text)))
-        }
-        other => Exception::type_error(format!(
-            "int() argument must be a string, a bytes-like object or a real number, not '{}'",
-            python::type_name(other)
-        )),
-    })?;
+    let uid = uid
+        .as_i64()
+        .or_else(|| uid.as_str().and_then(python::parse_int))
+        .ok_or_else(|| match uid {
+            Json::String(text) => Exception::value_error(format!(
+                "invalid literal for int() with base 10: {}",
+                python::quoted(text)
+            )),
+            other => Exception::type_error(format!(
+                "int() argument must be a string, a bytes-like object or a real number, not '{}'",
+                python::type_name(other)
+            )),
+        })?;
     let account = login::by_uid(shared, uid, password.as_str().unwrap_or_default())?;
     let (mut positional, mut named) = if keywords {
         let positional = match rest.first() {
@@ -76,10 +86,18 @@ fn prepare(shared: &Shared, args: Vec<Json>, keywords: bool, bytes: usize) -> Ou
             None | Some(Json::Null) => vec![],
             Some(other) => {
                 let name = python::type_name(other);
-                return Err(Exception::type_error(format!("Value after * must be an iterable, not {name}")));
+                return Err(Exception::type_error(format!(
+                    "Value after * must be an iterable, not {name}"
+                )));
             }
         };
-        (positional, rest.get(1).and_then(Json::as_object).cloned().unwrap_or_default())
+        (
+            positional,
+            rest.get(1)
+                .and_then(Json::as_object)
+                .cloned()
+                .unwrap_or_default(),
+        )
     } else {
         (rest.to_vec(), Map::new())
     };
@@ -89,15 +107,30 @@ fn prepare(shared: &Shared, args: Vec<Json>, keywords: bool, bytes: usize) -> Ou
         _ => Map::new(),
     };
     // Methods of records take their ids first.
-    let known = registry().find(&model).and_then(|model| method_of(shared, model, &method));
+    let known = registry()
+        .find(&model)
+        .and_then(|model| method_of(shared, model, &method));
     let mut own_ids = vec![];
     if known.is_some_and(|method| !method.on_model) {
         if positional.is_empty() {
-            return Err(Exception::new(Class::Builtin("IndexError"), "list index out of range"));
+            return Err(Exception::new(
+                Class::Builtin("IndexError"),
+                "list index out of range",
+            ));
         }
         own_ids = ids(Some(positional.remove(0)))?;
     }
-    Ok(Call { protocol: "jsonrpc", account, model, method, ids: own_ids, positional, named, context, bytes })
+    Ok(Call {
+        protocol: "jsonrpc",
+        account,
+        model,
+        method,
+        ids: own_ids,
+        positional,
+        named,
+        context,
+        bytes,
+    })
 }
 
 pub(super) fn check_database(shared: &Shared, database: &Json) -> Outcome<()> {
@@ -131,7 +164,8 @@ pub(crate) fn envelope_of(outcome: Outcome<Option<Json>>, id: &Json) -> Answer {
         Ok(Some(result)) => envelope["result"] = result,
         Ok(None) => {}
         Err(error) => {
-            envelope["error"] = json!({"code": 0, "message": "Odoo Server Error", "data": error.body()});
+            envelope["error"] =
+                json!({"code": 0, "message": "Odoo Server Error", "data": error.body()});
         }
     }
     Answer::json(200, &envelope)

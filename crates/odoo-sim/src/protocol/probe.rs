@@ -13,13 +13,30 @@ use std::time::{Duration, SystemTime};
 
 pub(crate) fn version(shared: &Arc<Shared>, request: &Request, generation: u64) -> Delivery {
     let major = shared.config.version;
-    let body = json!({"version_info": [major, 0, 0, "final", 0, ""], "version": format!("{major}.0")});
-    under_faults(shared, "http", "web", "version", request.body.len(), generation, || Answer::json(200, &body))
+    let body =
+        json!({"version_info": [major, 0, 0, "final", 0, ""], "version": format!("{major}.0")});
+    under_faults(
+        shared,
+        "http",
+        "web",
+        "version",
+        request.body.len(),
+        generation,
+        || Answer::json(200, &body),
+    )
 }
 
 pub(crate) fn health(shared: &Arc<Shared>, request: &Request, generation: u64) -> Delivery {
     let body = json!({"status": "pass"});
-    under_faults(shared, "http", "web", "health", request.body.len(), generation, || Answer::json(200, &body))
+    under_faults(
+        shared,
+        "http",
+        "web",
+        "health",
+        request.body.len(),
+        generation,
+        || Answer::json(200, &body),
+    )
 }
 
 /// `common.version`, `common.authenticate` and `common.login`.
@@ -31,9 +48,15 @@ pub(super) fn common(
     bytes: usize,
     generation: u64,
 ) -> Delivery {
-    under_faults(shared, "jsonrpc", "common", method, bytes, generation, || {
-        envelope_of(answer(shared, method, args).map(Some), id)
-    })
+    under_faults(
+        shared,
+        "jsonrpc",
+        "common",
+        method,
+        bytes,
+        generation,
+        || envelope_of(answer(shared, method, args).map(Some), id),
+    )
 }
 
 fn answer(shared: &Shared, method: &str, args: &[Json]) -> Outcome<Json> {
@@ -47,10 +70,15 @@ fn answer(shared: &Shared, method: &str, args: &[Json]) -> Outcome<Json> {
         })),
         "authenticate" | "login" => {
             let [database, login, secret, ..] = args else {
-                return Err(Exception::type_error(format!("exp_{method}() missing 3 required positional arguments")));
+                return Err(Exception::type_error(format!(
+                    "exp_{method}() missing 3 required positional arguments"
+                )));
             };
             check_database(shared, database)?;
-            let (login, secret) = (login.as_str().unwrap_or_default(), secret.as_str().unwrap_or_default());
+            let (login, secret) = (
+                login.as_str().unwrap_or_default(),
+                secret.as_str().unwrap_or_default(),
+            );
             Ok(login::authenticate(shared, login, secret).map_or(json!(false), Json::from))
         }
         other => Err(Exception::new(
@@ -85,14 +113,34 @@ fn under_faults(
         outcome: "open".into(),
     });
     for fault in &faults {
-        if let Effect::Delay { before_ms, after_ms } = fault.effect {
-            shared.running.sleep(generation, Duration::from_millis(before_ms + after_ms));
+        if let Effect::Delay {
+            before_ms,
+            after_ms,
+        } = fault.effect
+        {
+            shared
+                .running
+                .sleep(generation, Duration::from_millis(before_ms + after_ms));
         }
     }
     let spoiling = faults.iter().find(|fault| {
-        !matches!(fault.effect, Effect::Delay { .. } | Effect::Raise { .. } | Effect::Conflict | Effect::RunsLater { .. })
+        !matches!(
+            fault.effect,
+            Effect::Delay { .. }
+                | Effect::Raise { .. }
+                | Effect::Conflict
+                | Effect::RunsLater { .. }
+        )
     });
-    locked(&shared.journal).finished(number, if spoiling.is_some() { "lost" } else { "answered" }, 0);
+    locked(&shared.journal).finished(
+        number,
+        if spoiling.is_some() {
+            "lost"
+        } else {
+            "answered"
+        },
+        0,
+    );
     match spoiling {
         Some(fault) => make().spoilt(&fault.effect),
         None => Delivery::Whole(make()),

@@ -70,27 +70,37 @@ fn dispatch(shared: &Shared, env: &mut Env, call: &Call) -> Outcome<Option<Json>
     if model.position("company_id").is_some() {
         env.check_companies()?;
     }
-    let arguments = method.bind(&call.positional, call.named.clone()).map_err(|misfit| {
-        if json2 {
-            Exception::new(Class::Unprocessable, misfit.bound())
-        } else {
-            Exception::type_error(misfit.called(method))
-        }
-    })?;
+    let arguments = method
+        .bind(&call.positional, call.named.clone())
+        .map_err(|misfit| {
+            if json2 {
+                Exception::new(Class::Unprocessable, misfit.bound())
+            } else {
+                Exception::type_error(misfit.called(method))
+            }
+        })?;
     // The dispatcher looks at the first argument to know whether one id or a list goes back.
     if !json2 && call.method == "create" && call.positional.is_empty() {
-        return Err(Exception::new(Class::Builtin("IndexError"), "list index out of range"));
+        return Err(Exception::new(
+            Class::Builtin("IndexError"),
+            "list index out of range",
+        ));
     }
     (method.run)(env, model, &call.ids, &arguments)
 }
 
 fn touches_translation(model: &'static Model, call: &Call) -> bool {
     let named = call.named.get("fields").into_iter().chain(&call.positional);
-    let mut names = named.filter_map(Json::as_array).flatten().filter_map(Json::as_str).peekable();
+    let mut names = named
+        .filter_map(Json::as_array)
+        .flatten()
+        .filter_map(Json::as_str)
+        .peekable();
     match call.method.as_str() {
         "load" | "name_search" | "fields_get" => true,
         "read" | "search_read" => {
-            names.peek().is_none() || names.any(|name| model.field(name).is_some_and(|field| field.translated))
+            names.peek().is_none()
+                || names.any(|name| model.field(name).is_some_and(|field| field.translated))
         }
         _ => false,
     }
@@ -108,11 +118,19 @@ fn find_model(call: &Call) -> Outcome<&'static Model> {
 }
 
 /// The public method of that name, if the simulated version has it.
-pub(super) fn method_of(shared: &Shared, model: &'static Model, name: &str) -> Option<&'static Method> {
+pub(super) fn method_of(
+    shared: &Shared,
+    model: &'static Model,
+    name: &str,
+) -> Option<&'static Method> {
     if name == "web_save_multi" && shared.config.version < 19 {
         return None;
     }
-    model.methods.iter().chain(BASE).find(|method| method.name == name)
+    model
+        .methods
+        .iter()
+        .chain(BASE)
+        .find(|method| method.name == name)
 }
 
 fn find_method(shared: &Shared, model: &'static Model, call: &Call) -> Outcome<&'static Method> {
@@ -130,7 +148,10 @@ fn find_method(shared: &Shared, model: &'static Model, call: &Call) -> Outcome<&
         });
     };
     if call.protocol == "json2" && method.on_model && !call.ids.is_empty() {
-        return Err(Exception::new(Class::Unprocessable, format!("cannot call {full} with ids")));
+        return Err(Exception::new(
+            Class::Unprocessable,
+            format!("cannot call {full} with ids"),
+        ));
     }
     Ok(method)
 }

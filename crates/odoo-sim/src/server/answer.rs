@@ -30,7 +30,12 @@ const HTML: &str = "text/html; charset=utf-8";
 
 impl Answer {
     pub fn json(status: u16, body: &Json) -> Self {
-        Self { status, content_type: JSON, headers: vec![], body: serde_json::to_vec(body).unwrap_or_default() }
+        Self {
+            status,
+            content_type: JSON,
+            headers: vec![],
+            body: serde_json::to_vec(body).unwrap_or_default(),
+        }
     }
 
     /// Werkzeug's page for a status.
@@ -39,12 +44,20 @@ impl Answer {
         let body = format!(
             "<!doctype html>\n<html lang=en>\n<title>{status} {reason}</title>\n<h1>{reason}</h1>\n<p>{text}</p>\n"
         );
-        Self { status, content_type: HTML, headers: vec![], body: body.into_bytes() }
+        Self {
+            status,
+            content_type: HTML,
+            headers: vec![],
+            body: body.into_bytes(),
+        }
     }
 
     /// The page for a body of the wrong media type.
     pub fn wrong_type(accepted: &str, path: &str, kind: &str) -> Self {
-        let path = path.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let path = path
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
         let text = format!(
             "Request inferred type is compatible with [{accepted}] but &#39;{path}&#39; is \
              type=&#39;{kind}&#39;.<br><br>Please verify the Content-Type request header and try again."
@@ -54,7 +67,12 @@ impl Answer {
 
     /// Text that calls itself HTML, as Odoo aborts a malformed JSON-RPC request.
     pub fn abort(status: u16, text: &str) -> Self {
-        Self { status, content_type: HTML, headers: vec![], body: text.as_bytes().to_vec() }
+        Self {
+            status,
+            content_type: HTML,
+            headers: vec![],
+            body: text.as_bytes().to_vec(),
+        }
     }
 
     pub fn not_found() -> Self {
@@ -77,7 +95,8 @@ impl Answer {
                 status: 200,
                 content_type: HTML,
                 headers: vec![],
-                body: b"<!DOCTYPE html><html><body><h1>We will be back soon</h1></body></html>".to_vec(),
+                body: b"<!DOCTYPE html><html><body><h1>We will be back soon</h1></body></html>"
+                    .to_vec(),
             }),
             Effect::Unreadable => Delivery::Whole(Self {
                 status: 200,
@@ -85,8 +104,14 @@ impl Answer {
                 headers: vec![],
                 body: b"{\"ids\": [1, 2,\x00\xff".to_vec(),
             }),
-            Effect::Status { status, retry_after } => {
-                let mut page = Self::page(*status, "The server is temporarily unable to service your request.");
+            Effect::Status {
+                status,
+                retry_after,
+            } => {
+                let mut page = Self::page(
+                    *status,
+                    "The server is temporarily unable to service your request.",
+                );
                 if let Some(seconds) = retry_after {
                     page = page.with("Retry-After", seconds.to_string());
                 }
@@ -123,7 +148,13 @@ impl Answer {
 
 impl Delivery {
     /// Sends it. False when the connection is not to be used again.
-    pub fn send(self, stream: &mut TcpStream, keep: bool, running: &Running, generation: u64) -> io::Result<bool> {
+    pub fn send(
+        self,
+        stream: &mut TcpStream,
+        keep: bool,
+        running: &Running,
+        generation: u64,
+    ) -> io::Result<bool> {
         let (answer, effect) = match self {
             Delivery::Whole(answer) => {
                 let mut bytes = answer.head(Some(answer.body.len() as u64), keep);
@@ -138,7 +169,9 @@ impl Delivery {
             Effect::Truncated { bytes } => {
                 let mut out = answer.head(Some(answer.body.len() as u64), false);
                 // At least one byte is missing, or it would not be truncated.
-                out.extend_from_slice(&answer.body[..bytes.min(answer.body.len().saturating_sub(1))]);
+                out.extend_from_slice(
+                    &answer.body[..bytes.min(answer.body.len().saturating_sub(1))],
+                );
                 stream.write_all(&out)?;
             }
             Effect::Hang => hang(stream, running, generation),
@@ -172,10 +205,21 @@ impl Delivery {
 
 /// Closes with RST instead of FIN: a linger time of zero throws away what is unsent.
 fn reset(stream: &TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
     let size = std::mem::size_of::<libc::linger>() as libc::socklen_t;
     // SAFETY: the descriptor is open while `stream` is borrowed, and the pointer and size describe one `linger`.
-    unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size) };
+    unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size,
+        )
+    };
 }
 
 /// Holds the connection until the client gives up or the server stops.
@@ -185,7 +229,14 @@ fn hang(stream: &mut TcpStream, running: &Running, generation: u64) {
     while running.is(generation) {
         match stream.read(&mut byte) {
             Ok(0) => return,
-            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return,
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
+                return;
+            }
             _ => {}
         }
     }
@@ -195,7 +246,10 @@ fn hang(stream: &mut TcpStream, running: &Running, generation: u64) {
 fn bomb(bytes: u64) -> io::Result<Vec<u8>> {
     let mut packer = flate2::write::GzEncoder::new(vec![], flate2::Compression::best());
     packer.write_all(b"\"")?;
-    io::copy(&mut io::repeat(b'a').take(bytes.saturating_sub(2)), &mut packer)?;
+    io::copy(
+        &mut io::repeat(b'a').take(bytes.saturating_sub(2)),
+        &mut packer,
+    )?;
     packer.write_all(b"\"")?;
     packer.finish()
 }

@@ -22,7 +22,8 @@ pub(super) fn serve(shared: &Arc<Shared>, mut stream: TcpStream, generation: u64
             }
             Err(Broken::Gone) => break,
             Err(Broken::Malformed) => {
-                let text = "The browser (or proxy) sent a request that this server could not understand.";
+                let text =
+                    "The browser (or proxy) sent a request that this server could not understand.";
                 (Delivery::Whole(Answer::page(400, text)), false)
             }
             Err(Broken::TooLarge(path)) => (Delivery::Whole(too_large(&path)), false),
@@ -48,10 +49,15 @@ fn too_large(path: &str) -> Answer {
     let text = "The data value transmitted exceeds the capacity limit.";
     match path {
         "/jsonrpc" => {
-            let error = Exception::new(Class::TooLarge, format!("413 Request Entity Too Large: {text}"));
+            let error = Exception::new(
+                Class::TooLarge,
+                format!("413 Request Entity Too Large: {text}"),
+            );
             jsonrpc::envelope_of(Err(error), &Json::Null)
         }
-        path if path.starts_with("/json/2/") => json2::worded_error(&Exception::new(Class::TooLarge, text)),
+        path if path.starts_with("/json/2/") => {
+            json2::worded_error(&Exception::new(Class::TooLarge, text))
+        }
         _ => Answer::page(413, text),
     }
 }

@@ -21,7 +21,13 @@ pub(crate) struct Place<'g>(&'g Gate);
 
 impl Gate {
     pub fn new(workers: usize) -> Self {
-        Self { state: Mutex::new(State { free: workers.max(1), inside: 0 }), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(State {
+                free: workers.max(1),
+                inside: 0,
+            }),
+            changed: Condvar::new(),
+        }
     }
 
     /// Waits for a free worker, for as long as `alive` holds.
@@ -34,7 +40,10 @@ impl Gate {
                 self.changed.notify_all();
                 return None;
             }
-            state = self.changed.wait_timeout(state, Duration::from_millis(100)).map_or_else(|e| e.into_inner().0, |r| r.0);
+            state = self
+                .changed
+                .wait_timeout(state, Duration::from_millis(100))
+                .map_or_else(|e| e.into_inner().0, |r| r.0);
         }
         state.free -= 1;
         Some(Place(self))
@@ -57,7 +66,10 @@ impl Gate {
             if left.is_zero() {
                 return false;
             }
-            state = self.changed.wait_timeout(state, left).map_or_else(|e| e.into_inner().0, |r| r.0);
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .map_or_else(|e| e.into_inner().0, |r| r.0);
         }
         true
     }

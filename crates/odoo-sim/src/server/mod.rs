@@ -70,12 +70,20 @@ impl Running {
 /// Binds and accepts, on the port of before if there was one.
 pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
     let running = &shared.running;
-    let port = if running.port() == 0 { shared.config.port } else { running.port() };
+    let port = if running.port() == 0 {
+        shared.config.port
+    } else {
+        running.port()
+    };
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))?;
-    running.port.store(listener.local_addr()?.port(), Ordering::Release);
+    running
+        .port
+        .store(listener.local_addr()?.port(), Ordering::Release);
     let generation = running.generation.fetch_add(1, Ordering::AcqRel) + 1;
     let shared = Arc::clone(shared);
-    thread::Builder::new().name("sim-accept".into()).spawn(move || accept(&shared, &listener, generation))?;
+    thread::Builder::new()
+        .name("sim-accept".into())
+        .spawn(move || accept(&shared, &listener, generation))?;
     Ok(())
 }
 
@@ -115,7 +123,9 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, generation: u64) {
             continue;
         };
         let number = shared.running.numbers.fetch_add(1, Ordering::Relaxed);
-        let Ok(copy) = stream.try_clone() else { continue };
+        let Ok(copy) = stream.try_clone() else {
+            continue;
+        };
         {
             let mut connections = locked(&shared.running.connections);
             if connections.len() >= MOST_CONNECTIONS {
@@ -124,10 +134,12 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, generation: u64) {
             connections.insert(number, copy);
         }
         let shared = Arc::clone(shared);
-        let spawned = thread::Builder::new().name("sim-connection".into()).spawn(move || {
-            connection::serve(&shared, stream, generation);
-            locked(&shared.running.connections).remove(&number);
-        });
+        let spawned = thread::Builder::new()
+            .name("sim-connection".into())
+            .spawn(move || {
+                connection::serve(&shared, stream, generation);
+                locked(&shared.running.connections).remove(&number);
+            });
         // Out of threads: the stream was dropped with the closure, which closes it.
         drop(spawned);
     }

@@ -38,13 +38,21 @@ impl From<io::Error> for Broken {
 impl Request {
     /// A header's value; names in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The media type without its parameters.
     pub fn media_type(&self) -> String {
         let value = self.header("content-type").unwrap_or_default();
-        value.split(';').next().unwrap_or_default().trim().to_lowercase()
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_lowercase()
     }
 
     /// Reads one request. `rest` holds bytes of the next one that came along.
@@ -69,7 +77,10 @@ impl Request {
             return Err(Broken::TooLarge(request.path));
         }
         let length = usize::try_from(length).map_err(|_| Broken::Malformed)?;
-        if request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
+        if request
+            .header("expect")
+            .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
+        {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let early = rest.len().min(length);
@@ -97,7 +108,10 @@ fn fill(stream: &mut TcpStream, rest: &mut Vec<u8>) -> Result<(), Broken> {
 
 /// Reads what must not be kept, so that the client gets to read the answer instead of a reset.
 fn discard(stream: &mut TcpStream, length: u64) {
-    let _ = io::copy(&mut Read::take(stream, length.min(1 << 30)), &mut io::sink());
+    let _ = io::copy(
+        &mut Read::take(stream, length.min(1 << 30)),
+        &mut io::sink(),
+    );
 }
 
 /// The head of a request and its length, once it is complete.
@@ -113,9 +127,16 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Broken> {
     let headers: Vec<(String, String)> = parsed
         .headers
         .iter()
-        .map(|header| (header.name.to_lowercase(), String::from_utf8_lossy(header.value).into_owned()))
+        .map(|header| {
+            (
+                header.name.to_lowercase(),
+                String::from_utf8_lossy(header.value).into_owned(),
+            )
+        })
         .collect();
-    let closes = headers.iter().any(|(name, value)| name == "connection" && value.eq_ignore_ascii_case("close"));
+    let closes = headers
+        .iter()
+        .any(|(name, value)| name == "connection" && value.eq_ignore_ascii_case("close"));
     let request = Request {
         verb: parsed.method.unwrap_or_default().to_owned(),
         path: target.split('?').next().unwrap_or_default().to_owned(),

@@ -20,9 +20,11 @@ pub(super) fn route(shared: &Arc<Shared>, request: &Request, generation: u64) ->
             }
             json2::answer(shared, request, generation)
         }
-        (_, "/jsonrpc") => {
-            Delivery::Whole(Answer::wrong_type("&#39;http&#39;, &#39;json2&#39;", "/jsonrpc", "jsonrpc"))
-        }
+        (_, "/jsonrpc") => Delivery::Whole(Answer::wrong_type(
+            "&#39;http&#39;, &#39;json2&#39;",
+            "/jsonrpc",
+            "jsonrpc",
+        )),
         _ => Delivery::Whole(Answer::not_found()),
     }
 }

@@ -30,8 +30,13 @@ impl Delivery<'_> {
         let mut rows = Vec::new();
         for row in &batch.rows {
             if row.odoo_id.is_some() {
-                let failure = Failure::new(ErrorClass::Invalid, "create with an odoo_id: the record is there already")
-                    .with_remedy("Use update or upsert for a record that exists, or leave odoo_id out.");
+                let failure = Failure::new(
+                    ErrorClass::Invalid,
+                    "create with an odoo_id: the record is there already",
+                )
+                .with_remedy(
+                    "Use update or upsert for a record that exists, or leave odoo_id out.",
+                );
                 self.fail(row, failure);
             } else {
                 rows.push(row);
@@ -40,7 +45,11 @@ impl Delivery<'_> {
         let ready = self.read(rows.into_iter(), Purpose::Create);
         let records: Vec<Record<'_>> = ready
             .iter()
-            .map(|ready| Record { external_id: ready.row.external_id.clone(), values: &ready.values, back: None })
+            .map(|ready| Record {
+                external_id: ready.row.external_id.clone(),
+                values: &ready.values,
+                back: None,
+            })
             .collect();
         let sheets = sheets(&records);
         let ids = self.load(&batch.model, &sheets);
@@ -56,7 +65,8 @@ impl Delivery<'_> {
         let mut results: BTreeMap<usize, Result<i64, Failure>> = BTreeMap::new();
         for group in groups(sheets) {
             let loaded = self.divide(group.len(), |delivery, places| {
-                let chosen: Vec<&Sheet> = places.iter().map(|place| &sheets[group[*place]]).collect();
+                let chosen: Vec<&Sheet> =
+                    places.iter().map(|place| &sheets[group[*place]]).collect();
                 delivery.load_once(model, &chosen)
             });
             results.extend(group.into_iter().zip(loaded));
@@ -64,14 +74,23 @@ impl Delivery<'_> {
         // A record of this batch may be what a reference did not find before.
         self.forget_lookups();
         let lost = || Err(Failure::new(ErrorClass::Bug, "load left a record out"));
-        (0..sheets.len()).map(|place| results.remove(&place).unwrap_or_else(lost)).collect()
+        (0..sheets.len())
+            .map(|place| results.remove(&place).unwrap_or_else(lost))
+            .collect()
     }
 
     fn load_once(&mut self, model: &str, sheets: &[&Sheet]) -> Result<Vec<i64>, Refusal> {
         let matrix = matrix(sheets);
-        let mut call = self.new_call(model, "load").with("fields", matrix.fields).with("data", json!(matrix.data));
+        let mut call = self
+            .new_call(model, "load")
+            .with("fields", matrix.fields)
+            .with("data", json!(matrix.data));
         // Our times are in UTC, whatever the time zone of the connection's context.
-        for (key, value) in [("mode", json!("update")), ("noupdate", json!(true)), ("tz", json!("UTC"))] {
+        for (key, value) in [
+            ("mode", json!("update")),
+            ("noupdate", json!(true)),
+            ("tz", json!("UTC")),
+        ] {
             call.context.insert(key.to_owned(), value);
         }
         let answer = self.send(&call)?;
@@ -83,14 +102,24 @@ impl Delivery<'_> {
                 }
                 let mut of_sheets = Vec::new();
                 for error in named {
-                    let Some((from, to)) = error.rows else { continue };
+                    let Some((from, to)) = error.rows else {
+                        continue;
+                    };
                     for (place, span) in matrix.spans.iter().enumerate() {
                         if from <= span.1 && to >= span.0 {
                             of_sheets.push((place, error.failure.clone()));
                         }
                     }
                 }
-                Err(Refusal { failure, named: of_sheets })
+                Err(self.with_rights(
+                    Refusal {
+                        failure,
+                        named: of_sheets,
+                        of_all: false,
+                    },
+                    model,
+                    "create",
+                ))
             }
         }
     }
@@ -104,11 +133,17 @@ impl Delivery<'_> {
         ids: Vec<Result<i64, Failure>>,
     ) -> Vec<Result<i64, Failure>> {
         let mut results = ids;
-        let places: Vec<usize> =
-            (0..sheets.len()).filter(|place| results[*place].is_ok() && !sheets[*place].later_values.is_empty()).collect();
+        let places: Vec<usize> = (0..sheets.len())
+            .filter(|place| results[*place].is_ok() && !sheets[*place].later_values.is_empty())
+            .collect();
         let changes: Vec<Change<'_>> = places
             .iter()
-            .filter_map(|place| results[*place].as_ref().ok().map(|id| Change { id: *id, values: &sheets[*place].later_values }))
+            .filter_map(|place| {
+                results[*place].as_ref().ok().map(|id| Change {
+                    id: *id,
+                    values: &sheets[*place].later_values,
+                })
+            })
             .collect();
         for (place, written) in places.iter().zip(self.change(model, &changes)) {
             if let Err(failure) = written {
@@ -118,7 +153,12 @@ impl Delivery<'_> {
         let mut lines = Vec::new();
         for (place, sheet) in sheets.iter().enumerate() {
             if let Ok(id) = &results[place] {
-                lines.extend(sheet.later_lines.iter().map(|(field, line)| (place, *id, field.as_str(), line)));
+                lines.extend(
+                    sheet
+                        .later_lines
+                        .iter()
+                        .map(|(field, line)| (place, *id, field.as_str(), line)),
+                );
             }
         }
         for (place, failure) in self.save_lines(model, &lines) {
@@ -132,7 +172,10 @@ impl Delivery<'_> {
 
 /// The sheet of each record.
 pub(super) fn sheets(records: &[Record<'_>]) -> Vec<Sheet> {
-    records.iter().map(|record| Sheet::new(&record.external_id, record.values)).collect()
+    records
+        .iter()
+        .map(|record| Sheet::new(&record.external_id, record.values))
+        .collect()
 }
 
 /// Sheets that go into one matrix: the same columns, and no external id twice, because `load` looks for existing records
@@ -142,7 +185,9 @@ fn groups(sheets: &[Sheet]) -> Vec<Vec<usize>> {
     for (place, sheet) in sheets.iter().enumerate() {
         let columns = sheet.columns();
         let name = sheet.external_id();
-        let fitting = groups.iter_mut().find(|(of, names, _)| *of == columns && !names.contains(name));
+        let fitting = groups
+            .iter_mut()
+            .find(|(of, names, _)| *of == columns && !names.contains(name));
         match fitting {
             Some((_, names, places)) => {
                 names.insert(name);

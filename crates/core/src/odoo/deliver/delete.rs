@@ -33,7 +33,8 @@ impl Delivery<'_> {
                 return;
             }
         };
-        let (there, unseen): (Vec<_>, Vec<_>) = targets.into_iter().partition(|(_, id)| seen.contains(id));
+        let (there, unseen): (Vec<_>, Vec<_>) =
+            targets.into_iter().partition(|(_, id)| seen.contains(id));
         // One `unlink` with a missing id deletes none, so that these two never travel together.
         self.unlink(&there);
         self.unlink(&unseen);
@@ -49,10 +50,16 @@ impl Delivery<'_> {
             let call = delivery.new_call(model, "unlink").on(&ids);
             match delivery.send(&call) {
                 Ok(_) => Ok(places.iter().map(|place| Some(rows[*place].1)).collect()),
-                Err(failure) if failure.class == ErrorClass::Missing && names_all(&failure, model, &ids) => {
+                Err(failure)
+                    if failure.class == ErrorClass::Missing && names_all(&failure, model, &ids) =>
+                {
                     Ok(vec![None; places.len()])
                 }
-                Err(failure) => Err(named_missing(failure, model, rows, places)),
+                Err(failure) => Err(delivery.with_rights(
+                    named_missing(failure, model, rows, places),
+                    model,
+                    "unlink",
+                )),
             }
         });
         for ((row, _), result) in rows.iter().zip(results) {
@@ -65,21 +72,31 @@ impl Delivery<'_> {
 }
 
 fn names_all(failure: &Failure, model: &str, ids: &[i64]) -> bool {
-    ids.iter().all(|id| crate::odoo::judge::names_record(&failure.message, model, *id))
+    ids.iter()
+        .all(|id| crate::odoo::judge::names_record(&failure.message, model, *id))
 }
 
 fn named_missing(failure: Failure, model: &str, rows: &[(&Row, i64)], places: &[usize]) -> Refusal {
     let named = places
         .iter()
         .enumerate()
-        .filter(|(_, place)| crate::odoo::judge::names_record(&failure.message, model, rows[**place].1))
+        .filter(|(_, place)| {
+            crate::odoo::judge::names_record(&failure.message, model, rows[**place].1)
+        })
         .map(|(at, _)| (at, failure.clone()))
         .collect();
-    Refusal { failure, named }
+    Refusal {
+        failure,
+        named,
+        of_all: false,
+    }
 }
 
 /// The ids of a list, each a positive whole number.
 pub(super) fn ids_of(value: &Value) -> Option<Vec<i64>> {
-    let ids = value.as_array()?.iter().map(|id| id.as_i64().filter(|id| *id > 0 && i32::try_from(*id).is_ok()));
+    let ids = value.as_array()?.iter().map(|id| {
+        id.as_i64()
+            .filter(|id| *id > 0 && i32::try_from(*id).is_ok())
+    });
     ids.collect()
 }

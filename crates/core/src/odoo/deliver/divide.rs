@@ -9,16 +9,26 @@ pub(super) struct Refusal {
     pub failure: Failure,
     /// Items that the answer names, by their place in the attempt, with what it says of each. Some may be innocent.
     pub named: Vec<(usize, Failure)>,
+    /// It would be the same for each item alone: there is nothing to divide.
+    pub of_all: bool,
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { failure, named: Vec::new() }
+        Self {
+            failure,
+            named: Vec::new(),
+            of_all: false,
+        }
     }
 }
 
 /// So many named items are tried one by one; more are tried together and divided again.
 const ONE_BY_ONE: usize = 10;
+
+/// An exception that has no verdict of its own may come from one row or from Odoo's own trouble. So many of them in one
+/// delivery are taken for a row's, which is enough to find two bad rows in a hundred; then the rest fails alike.
+const SERVER_FAILURES: u32 = 16;
 
 impl Delivery<'_> {
     /// Attempts `count` items in as few calls as it takes: all together, then without those a refusal names, then in
@@ -42,7 +52,11 @@ impl Delivery<'_> {
                         results[*item] = Some(Ok(answer));
                     }
                 }
-                Err(refusal) if group.len() == 1 || !is_divisible(refusal.failure.class) => {
+                Err(refusal)
+                    if group.len() == 1
+                        || refusal.of_all
+                        || !self.is_divisible(refusal.failure.class) =>
+                {
                     let failure = alone(refusal, group.len());
                     for item in group {
                         results[item] = Some(Err(failure.clone()));
@@ -52,27 +66,33 @@ impl Delivery<'_> {
             }
         }
         let lost = || Failure::new(ErrorClass::Unknown, "the answer holds nothing for this row");
-        results.into_iter().map(|result| result.unwrap_or_else(|| Err(lost()))).collect()
+        results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(|| Err(lost())))
+            .collect()
     }
-}
 
-/// Whether one item of several can be to blame for such a refusal.
-fn is_divisible(class: ErrorClass) -> bool {
-    match class {
-        ErrorClass::Dependency
-        | ErrorClass::Invalid
-        | ErrorClass::Forbidden
-        | ErrorClass::Missing
-        | ErrorClass::TooLarge => true,
-        ErrorClass::Unreachable
-        | ErrorClass::Misconfigured
-        | ErrorClass::Throttled
-        | ErrorClass::Unknown
-        | ErrorClass::Conflict
-        | ErrorClass::UnknownModel
-        | ErrorClass::Bug
-        | ErrorClass::Server
-        | ErrorClass::Crashed => false,
+    /// Whether one item of several can be to blame for such a refusal.
+    fn is_divisible(&mut self, class: ErrorClass) -> bool {
+        match class {
+            ErrorClass::Dependency
+            | ErrorClass::Invalid
+            | ErrorClass::Forbidden
+            | ErrorClass::Missing
+            | ErrorClass::TooLarge => true,
+            ErrorClass::Server => {
+                self.server_failures += 1;
+                self.server_failures <= SERVER_FAILURES
+            }
+            ErrorClass::Unreachable
+            | ErrorClass::Misconfigured
+            | ErrorClass::Throttled
+            | ErrorClass::Unknown
+            | ErrorClass::Conflict
+            | ErrorClass::UnknownModel
+            | ErrorClass::Bug
+            | ErrorClass::Crashed => false,
+        }
     }
 }
 
@@ -88,9 +108,15 @@ fn alone(refusal: Refusal, size: usize) -> Failure {
 
 fn split(group: Vec<usize>, refusal: &Refusal, groups: &mut Vec<Vec<usize>>) {
     let is_named = |place: usize| refusal.named.iter().any(|(named, _)| *named == place);
-    let (named, others): (Vec<(usize, usize)>, Vec<(usize, usize)>) =
-        group.iter().copied().enumerate().partition(|(place, _)| is_named(*place));
-    let items = |places: Vec<(usize, usize)>| places.into_iter().map(|(_, item)| item).collect::<Vec<_>>();
+    let numbered = || group.iter().copied().enumerate();
+    let named: Vec<usize> = numbered()
+        .filter(|(place, _)| is_named(*place))
+        .map(|(_, item)| item)
+        .collect();
+    let others: Vec<usize> = numbered()
+        .filter(|(place, _)| !is_named(*place))
+        .map(|(_, item)| item)
+        .collect();
     if named.is_empty() || others.is_empty() {
         let mut first = group;
         let second = first.split_off(first.len() / 2);
@@ -99,11 +125,10 @@ fn split(group: Vec<usize>, refusal: &Refusal, groups: &mut Vec<Vec<usize>>) {
         return;
     }
     // The others go first: a named one may have failed only because it refers to one of them.
-    let named = items(named);
     if named.len() <= ONE_BY_ONE {
         groups.extend(named.into_iter().rev().map(|item| vec![item]));
     } else {
         groups.push(named);
     }
-    groups.push(items(others));
+    groups.push(others);
 }

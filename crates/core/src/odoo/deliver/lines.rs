@@ -14,7 +14,11 @@ pub(super) type Placed<'l> = (usize, i64, &'l str, &'l Line);
 impl Delivery<'_> {
     /// Makes or changes `lines` of records of `model`. Returns the failures, by the number of their record. Lines that
     /// are not named stay as they are.
-    pub(super) fn save_lines(&mut self, model: &str, lines: &[Placed<'_>]) -> Vec<(usize, Failure)> {
+    pub(super) fn save_lines(
+        &mut self,
+        model: &str,
+        lines: &[Placed<'_>],
+    ) -> Vec<(usize, Failure)> {
         if lines.is_empty() {
             return Vec::new();
         }
@@ -25,14 +29,23 @@ impl Delivery<'_> {
         let mut failures = Vec::new();
         for (field, lines) in by_field {
             match self.relation(model, field) {
-                Ok((relation, back)) => failures.extend(self.save_lines_of(&relation, &back, &lines)),
-                Err(failure) => failures.extend(lines.iter().map(|(record, ..)| (*record, failure.clone()))),
+                Ok((relation, back)) => {
+                    failures.extend(self.save_lines_of(&relation, &back, &lines))
+                }
+                Err(failure) => {
+                    failures.extend(lines.iter().map(|(record, ..)| (*record, failure.clone())))
+                }
             }
         }
         failures
     }
 
-    fn save_lines_of(&mut self, relation: &str, back: &str, lines: &[Placed<'_>]) -> Vec<(usize, Failure)> {
+    fn save_lines_of(
+        &mut self,
+        relation: &str,
+        back: &str,
+        lines: &[Placed<'_>],
+    ) -> Vec<(usize, Failure)> {
         let mut made: Vec<(usize, String, Values)> = Vec::new();
         let mut changed: Vec<(usize, i64, &Values)> = Vec::new();
         for (record, parent, _, line) in lines {
@@ -45,28 +58,54 @@ impl Delivery<'_> {
                 }
             }
         }
-        let records: Vec<Record<'_>> =
-            made.iter().map(|(_, name, values)| Record { external_id: name.clone(), values, back: Some(back) }).collect();
+        let records: Vec<Record<'_>> = made
+            .iter()
+            .map(|(_, name, values)| Record {
+                external_id: name.clone(),
+                values,
+                back: Some(back),
+            })
+            .collect();
         let made_results = self.upsert_records(relation, &records);
-        let changes: Vec<Change<'_>> = changed.iter().map(|(_, id, values)| Change { id: *id, values }).collect();
+        let changes: Vec<Change<'_>> = changed
+            .iter()
+            .map(|(_, id, values)| Change { id: *id, values })
+            .collect();
         let changed_results = self.change(relation, &changes);
-        let made = made.iter().zip(made_results).filter_map(|((record, ..), result)| Some((*record, result.err()?)));
-        let changed = changed.iter().zip(changed_results).filter_map(|((record, ..), result)| Some((*record, result.err()?)));
-        made.chain(changed).map(|(record, failure)| (record, of_line(relation, failure))).collect()
+        let made = made
+            .iter()
+            .zip(made_results)
+            .filter_map(|((record, ..), result)| Some((*record, result.err()?)));
+        let changed = changed
+            .iter()
+            .zip(changed_results)
+            .filter_map(|((record, ..), result)| Some((*record, result.err()?)));
+        made.chain(changed)
+            .map(|(record, failure)| (record, of_line(relation, failure)))
+            .collect()
     }
 
     /// The model of the lines in `field`, and the many2one that points back.
     fn relation(&mut self, model: &str, field: &str) -> Result<(String, String), Failure> {
         let fields = self.fields(model)?;
-        let described = fields.get(field).and_then(|field| Some((field.relation.clone()?, field.relation_field.clone()?)));
+        let described = fields
+            .get(field)
+            .and_then(|field| Some((field.relation.clone()?, field.relation_field.clone()?)));
         described.ok_or_else(|| {
-            Failure::new(ErrorClass::Invalid, format!("the lines of {model}.{field} name no field that points back"))
-                .with_remedy("Send the lines in rows of their own.")
+            Failure::new(
+                ErrorClass::Invalid,
+                format!("the lines of {model}.{field} name no field that points back"),
+            )
+            .with_remedy("Send the lines in rows of their own.")
         })
     }
 }
 
 fn of_line(relation: &str, mut failure: Failure) -> Failure {
-    failure.message = Failure::new(failure.class, format!("a line ({relation}): {}", failure.message)).message;
+    failure.message = Failure::new(
+        failure.class,
+        format!("a line ({relation}): {}", failure.message),
+    )
+    .message;
     failure
 }

@@ -14,16 +14,26 @@ use serde_json::{Map, Value};
 impl Delivery<'_> {
     /// The id of `external_id`; `None` where Odoo has no such external id. A record of another model than `model` is
     /// refused, where one is given. Each external id is asked for once per batch.
-    pub(super) fn lookup(&mut self, external_id: &str, model: Option<&str>) -> Result<Option<i64>, Failure> {
+    pub(super) fn lookup(
+        &mut self,
+        external_id: &str,
+        model: Option<&str>,
+    ) -> Result<Option<i64>, Failure> {
         if let Some(found) = self.lookups.get(external_id) {
             return Ok(*found);
         }
         let Some((module, name)) = external_id.split_once('.') else {
-            return Err(Failure::new(ErrorClass::Invalid, format!("{external_id:?} is no external id")));
+            return Err(Failure::new(
+                ErrorClass::Invalid,
+                format!("{external_id:?} is no external id"),
+            ));
         };
-        let mut call = self.new_call("ir.model.data", "check_object_reference").with("module", module).with("xml_id", name);
+        let mut call = self
+            .new_call("ir.model.data", "check_object_reference")
+            .with("module", module)
+            .with("xml_id", name);
         call.context.insert("active_test".to_owned(), json!(false));
-        let found = match self.send(&call) {
+        let found = match self.ask(&call) {
             Ok(answer) => found(external_id, &answer, model)?,
             // `judge` calls an unknown external id a dependency; here it is an answer.
             Err(failure) if failure.class == ErrorClass::Dependency => None,
@@ -58,21 +68,35 @@ impl Delivery<'_> {
             self.lookup(name, None)?;
         }
         native::native(values, &|name| self.lookups.get(name).copied().flatten()).map_err(|name| {
-            Failure::new(ErrorClass::Dependency, format!("refers to the external id {name}, which Odoo does not have"))
-                .with_remedy("It waits for the row that makes that record; check the spelling if none does.")
+            Failure::new(
+                ErrorClass::Dependency,
+                format!("refers to the external id {name}, which Odoo does not have"),
+            )
+            .with_remedy(
+                "It waits for the row that makes that record; check the spelling if none does.",
+            )
         })
     }
 }
 
 fn found(external_id: &str, answer: &Value, model: Option<&str>) -> Result<Option<i64>, Failure> {
-    let (of, id) = (answer.get(0).and_then(Value::as_str).unwrap_or_default(), answer.get(1));
+    let (of, id) = (
+        answer.get(0).and_then(Value::as_str).unwrap_or_default(),
+        answer.get(1),
+    );
     if model.is_some_and(|model| model != of) {
-        return Err(Failure::new(ErrorClass::Invalid, format!("the external id {external_id} is a record of {of}")));
+        return Err(Failure::new(
+            ErrorClass::Invalid,
+            format!("the external id {external_id} is a record of {of}"),
+        ));
     }
     match id.and_then(Value::as_i64) {
         Some(id) if id > 0 => Ok(Some(id)),
         // Odoo has the external id, and a search does not find its record.
-        _ => Err(Failure::new(ErrorClass::Forbidden, format!("the record of {of} behind {external_id} is hidden from the user"))
-            .with_remedy("Give the connection's user access to it in Odoo (record rules, companies).")),
+        _ => Err(Failure::new(
+            ErrorClass::Forbidden,
+            format!("the record of {of} behind {external_id} is hidden from the user"),
+        )
+        .with_remedy("Give the connection's user access to it in Odoo (record rules, companies).")),
     }
 }

@@ -46,13 +46,20 @@ impl Delivery<'_> {
                 None => {
                     return Err(Failure::new(
                         ErrorClass::Dependency,
-                        format!("Odoo has no {} with the external id {} yet", row.model, row.external_id),
+                        format!(
+                            "Odoo has no {} with the external id {} yet",
+                            row.model, row.external_id
+                        ),
                     )
                     .with_remedy("It waits for the row that makes the record."));
                 }
             },
         };
-        let about = if let [id] = ids.as_slice() { Some(*id) } else { None };
+        let about = if let [id] = ids.as_slice() {
+            Some(*id)
+        } else {
+            None
+        };
         let open = match &asked.unless {
             Some(unless) => match self.still_open(&row.model, &ids, unless)? {
                 Some(open) => open,
@@ -69,34 +76,58 @@ impl Delivery<'_> {
         }
         match self.send(&call) {
             Ok(_) => Ok(about),
-            Err(failure) if failure.class == ErrorClass::Unknown => {
-                self.happened_after_all(row, &open, asked.unless.as_deref(), failure).map(|()| about)
-            }
+            Err(failure) if failure.class == ErrorClass::Unknown => self
+                .happened_after_all(row, &open, asked.unless.as_deref(), failure)
+                .map(|()| about),
             Err(failure) => Err(failure),
         }
     }
 
     /// The ids on which it has not happened yet; `None` where it has happened on all, or, without ids, at all.
-    fn still_open(&mut self, model: &str, ids: &[i64], unless: &[Value]) -> Result<Option<Vec<i64>>, Failure> {
+    fn still_open(
+        &mut self,
+        model: &str,
+        ids: &[i64],
+        unless: &[Value],
+    ) -> Result<Option<Vec<i64>>, Failure> {
         let mut domain = unless.to_vec();
         if !ids.is_empty() {
             // An explicit "&" would bind to the wrong terms of a domain in Polish notation; terms side by side are all
             // required, wherever they stand.
             domain.insert(0, json!(["id", "in", ids]));
         }
-        let mut call = self.new_call(model, "search").with("domain", Value::Array(domain));
+        let mut call = self
+            .new_call(model, "search")
+            .with("domain", Value::Array(domain));
         if ids.is_empty() {
             call = call.with("limit", 1);
         }
         call.context.insert("active_test".to_owned(), json!(false));
-        let found = match self.send(&call)? {
+        // The row brought the domain: one that never ends must not count as an endpoint that cannot be reached.
+        let answer = self.send(&call).map_err(|failure| match failure.class {
+            ErrorClass::Unknown => Failure::new(
+                ErrorClass::Server,
+                format!("the \"unless\" of the call: {}", failure.message),
+            ),
+            _ => failure,
+        });
+        let found = match answer? {
             Value::Array(found) => found.iter().filter_map(Value::as_i64).collect::<Vec<_>>(),
-            _ => return Err(Failure::new(ErrorClass::Server, format!("search of {model} answered no list"))),
+            _ => {
+                return Err(Failure::new(
+                    ErrorClass::Server,
+                    format!("search of {model} answered no list"),
+                ));
+            }
         };
         if ids.is_empty() {
             return Ok(found.is_empty().then(Vec::new));
         }
-        let open: Vec<i64> = ids.iter().copied().filter(|id| !found.contains(id)).collect();
+        let open: Vec<i64> = ids
+            .iter()
+            .copied()
+            .filter(|id| !found.contains(id))
+            .collect();
         Ok((!open.is_empty()).then_some(open))
     }
 
@@ -109,7 +140,9 @@ impl Delivery<'_> {
         unless: Option<&[Value]>,
         failure: Failure,
     ) -> Result<(), Failure> {
-        let Some(unless) = unless else { return Err(failure) };
+        let Some(unless) = unless else {
+            return Err(failure);
+        };
         // This one question is the exception to sending nothing after an unknown outcome.
         let halted = self.halted.take();
         let open = self.still_open(&row.model, ids, unless);
@@ -128,7 +161,10 @@ fn asked(payload: &Map<String, Value>) -> Result<Asked, Failure> {
     const EXAMPLE: &str = "For example {\"method\": \"action_confirm\", \"ids\": [7], \"unless\": [[\"state\", \"=\", \"sale\"]]}.";
     let refuse = |why: String| Failure::new(ErrorClass::Invalid, why).with_remedy(EXAMPLE);
     if let Some(key) = payload.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(refuse(format!("a call has no {key:?}; it has {}", KEYS.join(", "))));
+        return Err(refuse(format!(
+            "a call has no {key:?}; it has {}",
+            KEYS.join(", ")
+        )));
     }
     let method = match payload.get("method") {
         Some(Value::String(method)) => method.clone(),
@@ -136,7 +172,10 @@ fn asked(payload: &Map<String, Value>) -> Result<Asked, Failure> {
     };
     let ids = match payload.get("ids") {
         None | Some(Value::Null) => None,
-        Some(ids) => Some(ids_of(ids).ok_or_else(|| refuse("\"ids\" must be a list of Odoo ids above 0".to_owned()))?),
+        Some(ids) => Some(
+            ids_of(ids)
+                .ok_or_else(|| refuse("\"ids\" must be a list of Odoo ids above 0".to_owned()))?,
+        ),
     };
     let list = |key: &str| match payload.get(key) {
         None | Some(Value::Null) => Ok(None),
@@ -148,12 +187,23 @@ fn asked(payload: &Map<String, Value>) -> Result<Asked, Failure> {
         Some(Value::Object(kwargs)) => kwargs.clone(),
         Some(_) => return Err(refuse("\"kwargs\" must be an object".to_owned())),
     };
-    if let Some(name) = RESERVED_ARGUMENTS.into_iter().find(|name| kwargs.contains_key(*name)) {
+    if let Some(name) = RESERVED_ARGUMENTS
+        .into_iter()
+        .find(|name| kwargs.contains_key(*name))
+    {
         return Err(refuse(format!("an argument may not be named {name:?}")));
     }
     let unless = list("unless")?;
     if unless.as_ref().is_some_and(Vec::is_empty) {
-        return Err(refuse("\"unless\" is empty: it would hold for every record".to_owned()));
+        return Err(refuse(
+            "\"unless\" is empty: it would hold for every record".to_owned(),
+        ));
     }
-    Ok(Asked { method, ids, args: list("args")?.unwrap_or_default(), kwargs, unless })
+    Ok(Asked {
+        method,
+        ids,
+        args: list("args")?.unwrap_or_default(),
+        kwargs,
+        unless,
+    })
 }

@@ -23,6 +23,7 @@ pub(super) mod gateway;
 mod lines;
 mod lookup;
 mod method;
+mod rights;
 mod update;
 mod upsert;
 
@@ -58,15 +59,24 @@ pub fn deliver(client: &Client, batch: &Batch, cx: &DeliverContext<'_>) -> Vec<(
 }
 
 /// [`deliver`] through anything that answers like a client.
-pub(super) fn deliver_through(gateway: &dyn Gateway, batch: &Batch, cx: &DeliverContext<'_>) -> Vec<(i64, Outcome)> {
+pub(super) fn deliver_through(
+    gateway: &dyn Gateway,
+    batch: &Batch,
+    cx: &DeliverContext<'_>,
+) -> Vec<(i64, Outcome)> {
     let mut delivery = Delivery {
         gateway,
         batch,
-        naming: Naming { namespace: cx.namespace, connection: cx.connection },
+        naming: Naming {
+            namespace: cx.namespace,
+            connection: cx.connection,
+        },
         should_stop: cx.should_stop,
         outcomes: BTreeMap::new(),
         halted: None,
         lookups: HashMap::new(),
+        rights: HashMap::new(),
+        server_failures: 0,
     };
     match check_model(gateway.endpoint(), &batch.model) {
         Err(failure) => delivery.fail_all(&failure),
@@ -92,6 +102,10 @@ struct Delivery<'a> {
     halted: Option<Failure>,
     /// External ids that were looked up, and what was found.
     lookups: HashMap<String, Option<i64>>,
+    /// Rights on models that were asked for, by model and right.
+    rights: HashMap<(String, &'static str), bool>,
+    /// Exceptions without a verdict of their own, so far.
+    server_failures: u32,
 }
 
 /// A row whose payload was read.
@@ -109,7 +123,10 @@ impl Delivery<'_> {
     /// Sends `call`, unless something before it said to stop.
     fn send(&mut self, call: &Call) -> Result<Value, Failure> {
         if self.halted.is_none() && (self.should_stop)() {
-            self.halted = Some(Failure::new(ErrorClass::Unreachable, "not sent: delivery was stopped"));
+            self.halted = Some(Failure::new(
+                ErrorClass::Unreachable,
+                "not sent: delivery was stopped",
+            ));
         }
         if let Some(failure) = &self.halted {
             return Err(failure.clone());
@@ -121,19 +138,27 @@ impl Delivery<'_> {
         answer
     }
 
+    /// Sends a question that changes nothing. Where it has no answer, the row behind it was not sent.
+    fn ask(&mut self, call: &Call) -> Result<Value, Failure> {
+        self.send(call).map_err(unasked)
+    }
+
     fn fields(&mut self, model: &str) -> Result<Arc<ModelFields>, Failure> {
         if let Some(failure) = &self.halted {
             return Err(failure.clone());
         }
-        let fields = self.gateway.fields(model);
-        if let Err(failure) = &fields {
-            self.halted = after(failure);
-        }
-        fields
+        self.gateway.fields(model).map_err(|failure| {
+            self.halted = after(&failure);
+            unasked(failure)
+        })
     }
 
     /// Reads the payloads of `rows`. A row that is refused gets its outcome here and is left out.
-    fn read<'r>(&mut self, rows: impl Iterator<Item = &'r Row>, purpose: Purpose) -> Vec<Ready<'r>> {
+    fn read<'r>(
+        &mut self,
+        rows: impl Iterator<Item = &'r Row>,
+        purpose: Purpose,
+    ) -> Vec<Ready<'r>> {
         let mut ready = Vec::new();
         for row in rows {
             match self.read_one(row, purpose) {
@@ -147,8 +172,20 @@ impl Delivery<'_> {
     fn read_one(&mut self, row: &Row, purpose: Purpose) -> Result<Values, Failure> {
         // Also halts where the description cannot be had, so that not every row asks for it.
         self.fields(&self.batch.model)?;
-        let reader = Reader { endpoint: self.gateway.endpoint(), naming: self.naming, source: self.gateway };
-        let read = || read_payload(reader, &self.batch.model, &row.payload, purpose, &row.external_id);
+        let reader = Reader {
+            endpoint: self.gateway.endpoint(),
+            naming: self.naming,
+            source: self.gateway,
+        };
+        let read = || {
+            read_payload(
+                reader,
+                &self.batch.model,
+                &row.payload,
+                purpose,
+                &row.external_id,
+            )
+        };
         let values = match read() {
             // The field or the choice may be younger than what we know.
             Err(failure) if failure.class == ErrorClass::Invalid => {
@@ -188,26 +225,51 @@ impl Delivery<'_> {
 
     /// One outcome per row, in the order of the rows.
     fn finish(mut self) -> Vec<(i64, Outcome)> {
-        let missing = Failure::new(ErrorClass::Bug, "delivery ended without an outcome for this row");
+        let missing = Failure::new(
+            ErrorClass::Bug,
+            "delivery ended without an outcome for this row",
+        );
         self.batch
             .rows
             .iter()
             .map(|row| {
                 let outcome = self.outcomes.remove(&row.id);
-                (row.id, outcome.unwrap_or_else(|| Outcome::Failed(missing.clone())))
+                (
+                    row.id,
+                    outcome.unwrap_or_else(|| Outcome::Failed(missing.clone())),
+                )
             })
             .collect()
+    }
+}
+
+/// The failure of a question: nothing was sent that could have taken effect.
+fn unasked(failure: Failure) -> Failure {
+    if failure.class != ErrorClass::Unknown {
+        return failure;
+    }
+    let class = ErrorClass::Unreachable;
+    Failure {
+        class,
+        remedy: None,
+        ..Failure::new(
+            class,
+            format!("not sent: a question before it: {}", failure.message),
+        )
     }
 }
 
 /// What rows that follow a failed call get, where nothing more is to be sent after it.
 fn after(failure: &Failure) -> Option<Failure> {
     match failure.class {
-        ErrorClass::Unreachable | ErrorClass::Misconfigured | ErrorClass::Throttled => Some(failure.clone()),
-        // Those rows were not sent: they must not count an attempt, nor wait for a grace period.
-        ErrorClass::Unknown => {
-            Some(Failure::new(ErrorClass::Unreachable, "not sent: the call before it in the same batch had no answer"))
+        ErrorClass::Unreachable | ErrorClass::Misconfigured | ErrorClass::Throttled => {
+            Some(failure.clone())
         }
+        // Those rows were not sent: they must not count an attempt, nor wait for a grace period.
+        ErrorClass::Unknown => Some(Failure::new(
+            ErrorClass::Unreachable,
+            "not sent: the call before it in the same batch had no answer",
+        )),
         ErrorClass::Conflict
         | ErrorClass::Dependency
         | ErrorClass::Invalid
@@ -228,9 +290,17 @@ fn refuse_keyed_lines(values: &Values) -> Result<(), Failure> {
         if let Typed::Lines(lines) = value
             && lines.iter().any(keyed)
         {
-            return Err(Failure::new(ErrorClass::Invalid, format!("{name}: lines with a key need the record's record_key"))
-                .with_remedy("Give the row a record_key, or name lines by their Odoo id as [1, id, {…}]."));
+            return Err(Failure::new(
+                ErrorClass::Invalid,
+                format!("{name}: lines with a key need the record's record_key"),
+            )
+            .with_remedy(
+                "Give the row a record_key, or name lines by their Odoo id as [1, id, {…}].",
+            ));
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

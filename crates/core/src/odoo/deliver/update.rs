@@ -42,7 +42,13 @@ impl Delivery<'_> {
                 Err(failure) => self.fail(ready.row, failure),
             }
         }
-        let changes: Vec<Change<'_>> = targets.iter().map(|(ready, id)| Change { id: *id, values: &ready.values }).collect();
+        let changes: Vec<Change<'_>> = targets
+            .iter()
+            .map(|(ready, id)| Change {
+                id: *id,
+                values: &ready.values,
+            })
+            .collect();
         let results = self.change_with_lines(&self.batch.model, &changes);
         for ((ready, id), result) in targets.iter().zip(results) {
             self.settle(ready.row, result.map(|()| *id));
@@ -50,7 +56,11 @@ impl Delivery<'_> {
     }
 
     /// Changes records, then their lines.
-    pub(super) fn change_with_lines(&mut self, model: &str, changes: &[Change<'_>]) -> Vec<Result<(), Failure>> {
+    pub(super) fn change_with_lines(
+        &mut self,
+        model: &str,
+        changes: &[Change<'_>],
+    ) -> Vec<Result<(), Failure>> {
         let mut results = self.change(model, changes);
         let mut lines = Vec::new();
         for (place, change) in changes.iter().enumerate() {
@@ -59,7 +69,11 @@ impl Delivery<'_> {
             }
             for (field, value) in change.values {
                 if let Typed::Lines(of_field) = value {
-                    lines.extend(of_field.iter().map(|line| (place, change.id, field.as_str(), line)));
+                    lines.extend(
+                        of_field
+                            .iter()
+                            .map(|line| (place, change.id, field.as_str(), line)),
+                    );
                 }
             }
         }
@@ -70,7 +84,11 @@ impl Delivery<'_> {
     }
 
     /// Changes records, without their lines; one result per change.
-    pub(super) fn change(&mut self, model: &str, changes: &[Change<'_>]) -> Vec<Result<(), Failure>> {
+    pub(super) fn change(
+        &mut self,
+        model: &str,
+        changes: &[Change<'_>],
+    ) -> Vec<Result<(), Failure>> {
         let mut results: Vec<Result<(), Failure>> = Vec::new();
         let mut written: Vec<(usize, i64, Map<String, Value>)> = Vec::new();
         for (place, change) in changes.iter().enumerate() {
@@ -91,11 +109,17 @@ impl Delivery<'_> {
     }
 
     /// Writes together what can go together; one result per record.
-    fn write_all(&mut self, model: &str, written: &[(usize, i64, Map<String, Value>)]) -> Vec<Result<(), Failure>> {
+    fn write_all(
+        &mut self,
+        model: &str,
+        written: &[(usize, i64, Map<String, Value>)],
+    ) -> Vec<Result<(), Failure>> {
         let mut known_missing: BTreeSet<i64> = BTreeSet::new();
         let mut attempt = |delivery: &mut Self, places: &[usize]| {
-            let group: Vec<(i64, &Map<String, Value>)> =
-                places.iter().map(|place| (written[*place].1, &written[*place].2)).collect();
+            let group: Vec<(i64, &Map<String, Value>)> = places
+                .iter()
+                .map(|place| (written[*place].1, &written[*place].2))
+                .collect();
             delivery.write(model, &group, &mut known_missing)
         };
         let equal = written.windows(2).all(|pair| pair[0].2 == pair[1].2);
@@ -127,26 +151,48 @@ impl Delivery<'_> {
         }
         match self.write_once(model, group) {
             Ok(()) => Ok(vec![(); group.len()]),
-            Err(failure) if failure.class == ErrorClass::Missing => Err(self.find_missing(model, group, known_missing, failure)),
-            Err(failure) => Err(failure.into()),
+            Err(failure) if failure.class == ErrorClass::Missing => {
+                Err(self.find_missing(model, group, known_missing, failure))
+            }
+            Err(failure) => Err(self.with_rights(failure.into(), model, "write")),
         }
     }
 
-    fn write_once(&mut self, model: &str, group: &[(i64, &Map<String, Value>)]) -> Result<(), Failure> {
+    fn write_once(
+        &mut self,
+        model: &str,
+        group: &[(i64, &Map<String, Value>)],
+    ) -> Result<(), Failure> {
         let ids: Vec<i64> = group.iter().map(|(id, _)| *id).collect();
-        let Some((_, first)) = group.first() else { return Ok(()) };
+        let Some((_, first)) = group.first() else {
+            return Ok(());
+        };
         if group.iter().all(|(_, values)| values == first) {
-            let distinct: Vec<i64> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-            let call = self.new_call(model, "write").on(&distinct).with("vals", Value::Object((*first).clone()));
+            let distinct: Vec<i64> = ids
+                .iter()
+                .copied()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect();
+            let call = self
+                .new_call(model, "write")
+                .on(&distinct)
+                .with("vals", Value::Object((*first).clone()));
             return self.send(&call).map(drop);
         }
         let values: Vec<&Map<String, Value>> = group.iter().map(|(_, values)| *values).collect();
-        let call =
-            self.new_call(model, "web_save_multi").on(&ids).with("vals_list", json!(values)).with("specification", json!({}));
+        let call = self
+            .new_call(model, "web_save_multi")
+            .on(&ids)
+            .with("vals_list", json!(values))
+            .with("specification", json!({}));
         let answer = self.send(&call);
         match &answer {
             Ok(_) => self.gateway.learn_web_save_multi(true),
-            Err(failure) if failure.class == ErrorClass::UnknownModel && failure.message.contains("web_save_multi") => {
+            Err(failure)
+                if failure.class == ErrorClass::UnknownModel
+                    && failure.message.contains("web_save_multi") =>
+            {
                 self.gateway.learn_web_save_multi(false);
             }
             Err(_) => {}
@@ -176,25 +222,43 @@ impl Delivery<'_> {
         }
         if named.is_empty() {
             // It is there after all: someone made or restored it meanwhile, or Odoo missed it under a lock.
-            return Failure::new(ErrorClass::Conflict, format!("Odoo missed a record that it has: {}", failure.message)).into();
+            return Failure::new(
+                ErrorClass::Conflict,
+                format!("Odoo missed a record that it has: {}", failure.message),
+            )
+            .into();
         }
-        Refusal { failure, named }
+        Refusal {
+            failure,
+            named,
+            of_all: false,
+        }
     }
 
     /// Those of `ids` that exist and that we may see, archived ones included.
     pub(super) fn existing(&mut self, model: &str, ids: &[i64]) -> Result<BTreeSet<i64>, Failure> {
-        let mut call = self.new_call(model, "search").with("domain", json!([["id", "in", ids]]));
+        let mut call = self
+            .new_call(model, "search")
+            .with("domain", json!([["id", "in", ids]]));
         call.context.insert("active_test".to_owned(), json!(false));
-        match self.send(&call)? {
+        match self.ask(&call)? {
             Value::Array(found) => Ok(found.iter().filter_map(Value::as_i64).collect()),
-            _ => Err(Failure::new(ErrorClass::Server, format!("search of {model} answered no list"))),
+            _ => Err(Failure::new(
+                ErrorClass::Server,
+                format!("search of {model} answered no list"),
+            )),
         }
     }
 }
 
 pub(super) fn missing(model: &str, id: i64) -> Failure {
-    Failure::new(ErrorClass::Missing, format!("{model}({id}) is gone from Odoo"))
-        .with_remedy("Someone deleted it. Send an upsert without odoo_id to make it again, or cancel the row.")
+    Failure::new(
+        ErrorClass::Missing,
+        format!("{model}({id}) is gone from Odoo"),
+    )
+    .with_remedy(
+        "Someone deleted it. Send an upsert without odoo_id to make it again, or cancel the row.",
+    )
 }
 
 fn not_there(row: &Row) -> Failure {

@@ -11,12 +11,17 @@ use crate::odoo::values::{Typed, Values};
 impl Delivery<'_> {
     pub(super) fn upsert(&mut self) {
         let batch = self.batch;
-        let (known, unknown): (Vec<_>, Vec<_>) = batch.rows.iter().partition(|row| row.odoo_id.is_some());
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            batch.rows.iter().partition(|row| row.odoo_id.is_some());
         self.update_rows(&known, Purpose::Upsert);
         let ready = self.read(unknown.into_iter(), Purpose::Upsert);
         let records: Vec<Record<'_>> = ready
             .iter()
-            .map(|ready| Record { external_id: ready.row.external_id.clone(), values: &ready.values, back: None })
+            .map(|ready| Record {
+                external_id: ready.row.external_id.clone(),
+                values: &ready.values,
+                back: None,
+            })
             .collect();
         let ids = self.upsert_records(&batch.model, &records);
         for (ready, id) in ready.iter().zip(ids) {
@@ -28,7 +33,11 @@ impl Delivery<'_> {
     ///
     /// Which of the two, `load` does not tell. An id that is not above the highest one before the call was there; one that
     /// is above was made since, by this call or by an earlier one with the same row.
-    pub(super) fn upsert_records(&mut self, model: &str, records: &[Record<'_>]) -> Vec<Result<i64, Failure>> {
+    pub(super) fn upsert_records(
+        &mut self,
+        model: &str,
+        records: &[Record<'_>],
+    ) -> Vec<Result<i64, Failure>> {
         if records.is_empty() {
             return Vec::new();
         }
@@ -39,14 +48,22 @@ impl Delivery<'_> {
         let sheets = sheets(records);
         let ids = self.load(model, &sheets);
         let is_old = |id: &Result<i64, Failure>| matches!(id, Ok(id) if *id <= highest);
-        let old: Vec<usize> = (0..ids.len()).filter(|place| is_old(&ids[*place])).collect();
+        let old: Vec<usize> = (0..ids.len())
+            .filter(|place| is_old(&ids[*place]))
+            .collect();
         if old.is_empty() {
             return self.complete(model, &sheets, ids);
         }
         // New records get what `load` left for later; old ones get everything by a write.
-        let new: Vec<usize> = (0..ids.len()).filter(|place| !is_old(&ids[*place])).collect();
+        let new: Vec<usize> = (0..ids.len())
+            .filter(|place| !is_old(&ids[*place]))
+            .collect();
         let new_sheets: Vec<_> = new.iter().map(|place| sheets[*place].clone()).collect();
-        let new_ids = self.complete(model, &new_sheets, new.iter().map(|place| ids[*place].clone()).collect());
+        let new_ids = self.complete(
+            model,
+            &new_sheets,
+            new.iter().map(|place| ids[*place].clone()).collect(),
+        );
         let allowed: Vec<Values> = old
             .iter()
             .map(|place| self.changeable(model, records[*place].values, records[*place].back))
@@ -54,7 +71,12 @@ impl Delivery<'_> {
         let changes: Vec<Change<'_>> = old
             .iter()
             .zip(&allowed)
-            .filter_map(|(place, values)| ids[*place].as_ref().ok().map(|id| Change { id: *id, values }))
+            .filter_map(|(place, values)| {
+                ids[*place]
+                    .as_ref()
+                    .ok()
+                    .map(|id| Change { id: *id, values })
+            })
             .collect();
         let changed = self.change_with_lines(model, &changes);
         let mut results = ids.clone();
@@ -71,19 +93,36 @@ impl Delivery<'_> {
 
     /// `values` without those that Odoo lets be given only when a record is made, and without `back`, the field in which a
     /// line names its record.
-    pub(super) fn changeable(&mut self, model: &str, values: &Values, back: Option<&str>) -> Values {
+    pub(super) fn changeable(
+        &mut self,
+        model: &str,
+        values: &Values,
+        back: Option<&str>,
+    ) -> Values {
         let fields = self.fields(model).ok();
         let fixed = |name: &str| {
-            back == Some(name) || fields.as_ref().and_then(|fields| fields.get(name)).is_some_and(|field| field.readonly)
+            back == Some(name)
+                || fields
+                    .as_ref()
+                    .and_then(|fields| fields.get(name))
+                    .is_some_and(|field| field.readonly)
         };
-        values.iter().filter(|(name, _)| !fixed(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+        values
+            .iter()
+            .filter(|(name, _)| !fixed(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// The highest id of `model` that we may see; without the right to search, every record counts as old.
     fn highest_id(&mut self, model: &str) -> Result<i64, Failure> {
-        let mut call = self.new_call(model, "search").with("domain", json!([])).with("order", "id desc").with("limit", 1);
+        let mut call = self
+            .new_call(model, "search")
+            .with("domain", json!([]))
+            .with("order", "id desc")
+            .with("limit", 1);
         call.context.insert("active_test".to_owned(), json!(false));
-        match self.send(&call) {
+        match self.ask(&call) {
             Ok(Value::Array(ids)) => Ok(ids.first().and_then(Value::as_i64).unwrap_or(0)),
             Ok(_) => Ok(i64::MAX),
             Err(failure) if failure.class == ErrorClass::Forbidden => Ok(i64::MAX),
@@ -94,5 +133,7 @@ impl Delivery<'_> {
 
 /// Whether anything in `values` is for the record itself and not for its lines.
 pub(super) fn has_own_values(values: &Values) -> bool {
-    values.values().any(|value| !matches!(value, Typed::Lines(_)))
+    values
+        .values()
+        .any(|value| !matches!(value, Typed::Lines(_)))
 }

@@ -32,18 +32,29 @@ struct Known {
 impl Catalog {
     /// The description of `model`, if there is one.
     pub fn known(&self, model: &str) -> Option<Arc<ModelFields>> {
-        self.lock().get(model).map(|known| Arc::clone(&known.fields))
+        self.lock()
+            .get(model)
+            .map(|known| Arc::clone(&known.fields))
     }
 
     /// Whether asking again could tell something new.
     pub fn may_be_stale(&self, model: &str) -> bool {
-        self.lock().get(model).is_none_or(|known| known.fetched.is_none_or(|at| at.elapsed() > STALE))
+        self.lock()
+            .get(model)
+            .is_none_or(|known| known.fetched.is_none_or(|at| at.elapsed() > STALE))
     }
 
     /// Takes an answer of `fields_get`. `None` where it describes no field.
     pub fn fetched(&self, model: &str, answer: &Value) -> Option<Arc<ModelFields>> {
         let fields = Arc::new(ModelFields::from_json(answer)?);
-        self.insert(model, Known { fields: Arc::clone(&fields), fetched: Some(Instant::now()), new: true });
+        self.insert(
+            model,
+            Known {
+                fields: Arc::clone(&fields),
+                fetched: Some(Instant::now()),
+                new: true,
+            },
+        );
         Some(fields)
     }
 
@@ -53,7 +64,14 @@ impl Catalog {
             None => false,
             Some(fields) => {
                 if self.known(model).is_none() {
-                    self.insert(model, Known { fields: Arc::new(fields), fetched: None, new: false });
+                    self.insert(
+                        model,
+                        Known {
+                            fields: Arc::new(fields),
+                            fetched: None,
+                            new: false,
+                        },
+                    );
                 }
                 true
             }
@@ -97,7 +115,11 @@ mod tests {
         assert!(catalog.fetched("a", &answer).is_some());
         assert!(!catalog.may_be_stale("a"));
         assert!(catalog.preload("a", &json!({"x": {"type": "char"}})));
-        assert!(catalog.known("a").is_some_and(|fields| fields.get("y").is_some()));
+        assert!(
+            catalog
+                .known("a")
+                .is_some_and(|fields| fields.get("y").is_some())
+        );
         assert_eq!(catalog.take_new(), vec![("a".to_owned(), answer)]);
         assert!(catalog.take_new().is_empty());
         assert!(!catalog.preload("b", &json!([])));

@@ -14,35 +14,65 @@ pub enum Purpose {
 }
 
 /// Fields that Odoo keeps itself, whatever it says of them.
-const KEPT_BY_ODOO: [&str; 6] = ["id", "create_uid", "create_date", "write_uid", "write_date", "display_name"];
+const KEPT_BY_ODOO: [&str; 6] = [
+    "id",
+    "create_uid",
+    "create_date",
+    "write_uid",
+    "write_date",
+    "display_name",
+];
 
 /// Refuses the field `name` of `model` where it does not exist or is not to be written, naming what is meant instead.
-pub fn check<'f>(fields: &'f ModelFields, model: &str, name: &str, purpose: Purpose) -> Result<&'f Field, Failure> {
-    let refuse = |why: String, remedy: String| Err(Failure::new(ErrorClass::Invalid, why).with_remedy(remedy));
+pub fn check<'f>(
+    fields: &'f ModelFields,
+    model: &str,
+    name: &str,
+    purpose: Purpose,
+) -> Result<&'f Field, Failure> {
+    let refuse = |why: String, remedy: String| {
+        Err(Failure::new(ErrorClass::Invalid, why).with_remedy(remedy))
+    };
     let Some(field) = fields.get(name) else {
         let close = closest(fields, name);
         let remedy = if close.is_empty() {
-            format!("See fields_get of {model} for its fields; a field may also be hidden from the connection's user.")
+            format!(
+                "See fields_get of {model} for its fields; a field may also be hidden from the connection's user."
+            )
         } else {
             format!("Did you mean {}?", close.join(", "))
         };
         return refuse(format!("{model} has no field {name:?}"), remedy);
     };
     if KEPT_BY_ODOO.contains(&name) {
-        return refuse(format!("{model}.{name} is kept by Odoo itself"), format!("Leave {name:?} out of the payload."));
+        return refuse(
+            format!("{model}.{name} is kept by Odoo itself"),
+            format!("Leave {name:?} out of the payload."),
+        );
     }
     if field.readonly && purpose == Purpose::Update && !is_derived(field) {
         return refuse(
             format!("{model}.{name} is read-only once the record exists"),
-            format!("Leave {name:?} out of the payload; where a method of {model} sets it, send a call of that method."),
+            format!(
+                "Leave {name:?} out of the payload; where a method of {model} sets it, send a call of that method."
+            ),
         );
     }
     if field.readonly && is_derived(field) {
-        let close: Vec<String> = closest(fields, name).into_iter().filter(|other| other != name).collect();
-        let also = if close.is_empty() { String::new() } else { format!(" Writable and alike: {}.", close.join(", ")) };
+        let close: Vec<String> = closest(fields, name)
+            .into_iter()
+            .filter(|other| other != name)
+            .collect();
+        let also = if close.is_empty() {
+            String::new()
+        } else {
+            format!(" Writable and alike: {}.", close.join(", "))
+        };
         return refuse(
             format!("{model}.{name} is computed by Odoo and read-only"),
-            format!("Leave {name:?} out of the payload and write the fields it is computed from.{also}"),
+            format!(
+                "Leave {name:?} out of the payload and write the fields it is computed from.{also}"
+            ),
         );
     }
     Ok(field)
@@ -69,12 +99,17 @@ fn closest(fields: &ModelFields, name: &str) -> Vec<String> {
         .filter(|other| fields.get(other).is_some_and(|field| !field.readonly))
         .filter_map(|other| {
             let distance = distance(name, other);
-            let alike = distance <= allowed || other.strip_suffix("_id").is_some_and(|stem| stem == name);
+            let alike =
+                distance <= allowed || other.strip_suffix("_id").is_some_and(|stem| stem == name);
             alike.then_some((distance, other))
         })
         .collect();
     found.sort_unstable();
-    found.into_iter().take(3).map(|(_, other)| other.to_owned()).collect()
+    found
+        .into_iter()
+        .take(3)
+        .map(|(_, other)| other.to_owned())
+        .collect()
 }
 
 /// Edits between two short names (Levenshtein, one row).
@@ -116,7 +151,9 @@ mod tests {
     fn unknown_fields_name_the_closest() {
         let failure = check(&order(), "sale.order", "parter_id", Purpose::Create).unwrap_err();
         assert_eq!(failure.class, ErrorClass::Invalid);
-        assert!(failure.message.contains("parter_id") && failure.remedy.unwrap().contains("partner_id"));
+        assert!(
+            failure.message.contains("parter_id") && failure.remedy.unwrap().contains("partner_id")
+        );
         let failure = check(&order(), "sale.order", "partner", Purpose::Create).unwrap_err();
         assert!(failure.remedy.unwrap().contains("partner_id"));
         let failure = check(&order(), "sale.order", "x_zzz", Purpose::Create).unwrap_err();
@@ -126,10 +163,16 @@ mod tests {
     #[test]
     fn computed_and_kept_fields_are_refused_and_editable_ones_are_not() {
         for name in ["id", "amount_total", "tax_country_id"] {
-            assert!(check(&order(), "sale.order", name, Purpose::Create).is_err(), "{name}");
+            assert!(
+                check(&order(), "sale.order", name, Purpose::Create).is_err(),
+                "{name}"
+            );
         }
         for name in ["partner_id", "date_order", "fiscal_position_id", "state"] {
-            assert!(check(&order(), "sale.order", name, Purpose::Create).is_ok(), "{name}");
+            assert!(
+                check(&order(), "sale.order", name, Purpose::Create).is_ok(),
+                "{name}"
+            );
         }
         assert!(check(&order(), "sale.order", "state", Purpose::Upsert).is_ok());
         assert!(check(&order(), "sale.order", "state", Purpose::Update).is_err());
@@ -137,7 +180,13 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, edits) in [("", "", 0), ("a", "", 1), ("abc", "abc", 0), ("kitten", "sitting", 3), ("é", "e", 1)] {
+        for (a, b, edits) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("abc", "abc", 0),
+            ("kitten", "sitting", 3),
+            ("é", "e", 1),
+        ] {
             assert_eq!(distance(a, b), edits, "{a} {b}");
         }
     }

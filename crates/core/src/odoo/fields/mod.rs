@@ -76,7 +76,12 @@ impl ModelFields {
     /// In the form of `fields_get`, reduced to what is used.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        Value::Object(self.fields.iter().map(|(name, field)| (name.clone(), field.to_json())).collect())
+        Value::Object(
+            self.fields
+                .iter()
+                .map(|(name, field)| (name.clone(), field.to_json()))
+                .collect(),
+        )
     }
 
     #[must_use]
@@ -108,20 +113,29 @@ impl Field {
             computed: filled("depends"),
             relation: text("relation"),
             relation_field: text("relation_field"),
-            selection: field.get("selection").and_then(Value::as_array).map(|options| {
-                // Each option is [value, label]; a kept description holds the bare values.
-                options
-                    .iter()
-                    .filter_map(|option| option.get(0).unwrap_or(option).as_str().map(str::to_owned))
-                    .collect()
-            }),
+            selection: field
+                .get("selection")
+                .and_then(Value::as_array)
+                .map(|options| {
+                    // Each option is [value, label]; a kept description holds the bare values.
+                    options
+                        .iter()
+                        .filter_map(|option| {
+                            option.get(0).unwrap_or(option).as_str().map(str::to_owned)
+                        })
+                        .collect()
+                }),
         })
     }
 
     fn to_json(&self) -> Value {
         let mut json = Map::new();
         json.insert("type".to_owned(), json!(self.kind));
-        for (key, value) in [("readonly", self.readonly), ("related", self.related), ("depends", self.computed)] {
+        for (key, value) in [
+            ("readonly", self.readonly),
+            ("related", self.related),
+            ("depends", self.computed),
+        ] {
             if value {
                 json.insert(key.to_owned(), json!(true));
             }
@@ -129,7 +143,10 @@ impl Field {
         if !self.store {
             json.insert("store".to_owned(), json!(false));
         }
-        for (key, value) in [("relation", &self.relation), ("relation_field", &self.relation_field)] {
+        for (key, value) in [
+            ("relation", &self.relation),
+            ("relation_field", &self.relation_field),
+        ] {
             if let Some(value) = value {
                 json.insert(key.to_owned(), json!(value));
             }
@@ -154,14 +171,23 @@ mod tests {
             "city": {"type": "char", "related": "partner_id.city", "store": false, "depends": ["partner_id.city"]},
         });
         let fields = ModelFields::from_json(&described).unwrap();
-        assert_eq!(fields.get("state").unwrap().selection.as_deref(), Some(&["draft".to_owned(), "done".to_owned()][..]));
+        assert_eq!(
+            fields.get("state").unwrap().selection.as_deref(),
+            Some(&["draft".to_owned(), "done".to_owned()][..])
+        );
         assert!(fields.get("city").unwrap().related && fields.get("city").unwrap().computed);
         assert_eq!(ModelFields::from_json(&fields.to_json()), Some(fields));
     }
 
     #[test]
     fn what_describes_no_field_is_refused() {
-        for odd in [json!(null), json!([]), json!({}), json!({"a": 1}), json!({"a": {"type": 1}})] {
+        for odd in [
+            json!(null),
+            json!([]),
+            json!({}),
+            json!({"a": 1}),
+            json!({"a": {"type": 1}}),
+        ] {
             assert_eq!(ModelFields::from_json(&odd), None, "{odd}");
         }
     }

@@ -18,8 +18,17 @@ pub struct Fault {
 
 impl Fault {
     pub(super) fn from_json(body: &Map<String, Value>, status: u16) -> Self {
-        let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Self { name: text("name"), message: text("message"), status }
+        let text = |key: &str| {
+            body.get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Self {
+            name: text("name"),
+            message: text("message"),
+            status,
+        }
     }
 
     /// `ValidationError` of `odoo.exceptions.ValidationError`.
@@ -52,13 +61,17 @@ fn class(call: &Call, fault: &Fault, uid: Option<i64>) -> ErrorClass {
             "SessionExpiredException" => ErrorClass::Misconfigured,
             _ => ErrorClass::Server,
         },
-        "psycopg2" | "psycopg2.errors" | "psycopg2.pool" | "psycopg2.extensions" => postgres(fault, short),
+        "psycopg2" | "psycopg2.errors" | "psycopg2.pool" | "psycopg2.extensions" => {
+            postgres(fault, short)
+        }
         "builtins" => builtin(call, fault, short),
         _ if module.starts_with("werkzeug") => werkzeug(call, short),
         _ if module.is_empty() => bare(fault),
         // Python's own libraries, when they are fed a value they cannot read.
-        "binascii" | "decimal" | "json.decoder" | "struct" | "zipfile" | "PIL" | "lxml.etree" | "xml.parsers.expat"
-        | "zoneinfo" | "pytz.exceptions" | "babel.core" | "ast" | "re" => ErrorClass::Invalid,
+        "binascii" | "decimal" | "json.decoder" | "struct" | "zipfile" | "PIL" | "lxml.etree"
+        | "xml.parsers.expat" | "zoneinfo" | "pytz.exceptions" | "babel.core" | "ast" | "re" => {
+            ErrorClass::Invalid
+        }
         _ => ErrorClass::Server,
     }
 }
@@ -83,8 +96,12 @@ fn odoo(call: &Call, fault: &Fault, short: &str, uid: Option<i64>) -> ErrorClass
         "MissingError" => missing(call, fault, uid),
         "LockError" | "ConcurrencyError" => ErrorClass::Conflict,
         // JSON-RPC, and only there: `execute_cr` of odoo/service/model.py, not translated.
-        "UserError" if fault.message == format!("Object {} doesn't exist", call.model) => ErrorClass::UnknownModel,
-        "UserError" | "ValidationError" | "RedirectWarning" | "Warning" | "except_orm" => ErrorClass::Invalid,
+        "UserError" if fault.message == format!("Object {} doesn't exist", call.model) => {
+            ErrorClass::UnknownModel
+        }
+        "UserError" | "ValidationError" | "RedirectWarning" | "Warning" | "except_orm" => {
+            ErrorClass::Invalid
+        }
         "CacheMiss" => ErrorClass::Server,
         _ => ErrorClass::Server,
     }
@@ -96,8 +113,15 @@ fn missing(call: &Call, fault: &Fault, uid: Option<i64>) -> ErrorClass {
     if call.model != "res.users" && uid.is_some_and(|uid| named("res.users", uid)) {
         return ErrorClass::Misconfigured;
     }
-    let ours = call.ids.as_ref().is_some_and(|ids| ids.iter().any(|id| names_record(&fault.message, &call.model, *id)));
-    if ours { ErrorClass::Missing } else { ErrorClass::Invalid }
+    let ours = call.ids.as_ref().is_some_and(|ids| {
+        ids.iter()
+            .any(|id| names_record(&fault.message, &call.model, *id))
+    });
+    if ours {
+        ErrorClass::Missing
+    } else {
+        ErrorClass::Invalid
+    }
 }
 
 /// Whether a text of the form `(Record: res.partner(7, 9), User: 2)` names the record.
@@ -118,14 +142,28 @@ pub(crate) fn names_record(message: &str, model: &str, id: i64) -> bool {
 
 fn postgres(fault: &Fault, short: &str) -> ErrorClass {
     match short {
-        "SerializationFailure" | "DeadlockDetected" | "LockNotAvailable" | "TransactionRollback"
-        | "TransactionRollbackError" | "PoolError" => ErrorClass::Conflict,
+        "SerializationFailure"
+        | "DeadlockDetected"
+        | "LockNotAvailable"
+        | "TransactionRollback"
+        | "TransactionRollbackError"
+        | "PoolError" => ErrorClass::Conflict,
         // libpq's own text while Odoo connects: the database, its role or its server. A database that is not there is
         // ours to name; anything else is Odoo's trouble with its PostgreSQL.
-        "OperationalError" if fault.says("database") && fault.says("does not exist") => ErrorClass::Misconfigured,
-        "IntegrityError" | "DataError" | "NumericValueOutOfRange" | "StringDataRightTruncation"
-        | "InvalidTextRepresentation" | "InvalidDatetimeFormat" | "DatetimeFieldOverflow" | "UntranslatableCharacter"
-        | "CharacterNotInRepertoire" | "InvalidParameterValue" | "DivisionByZero" => ErrorClass::Invalid,
+        "OperationalError" if fault.says("database") && fault.says("does not exist") => {
+            ErrorClass::Misconfigured
+        }
+        "IntegrityError"
+        | "DataError"
+        | "NumericValueOutOfRange"
+        | "StringDataRightTruncation"
+        | "InvalidTextRepresentation"
+        | "InvalidDatetimeFormat"
+        | "DatetimeFieldOverflow"
+        | "UntranslatableCharacter"
+        | "CharacterNotInRepertoire"
+        | "InvalidParameterValue"
+        | "DivisionByZero" => ErrorClass::Invalid,
         _ if short.ends_with("Violation") => ErrorClass::Invalid,
         _ => ErrorClass::Server,
     }
@@ -134,17 +172,22 @@ fn postgres(fault: &Fault, short: &str) -> ErrorClass {
 fn builtin(call: &Call, fault: &Fault, short: &str) -> ErrorClass {
     match short {
         // JSON-RPC, and only there: `get_public_method` of odoo/service/model.py.
-        "AttributeError" if fault.says(&format!("'{}.{}' does not exist", call.model, call.method)) => {
+        "AttributeError"
+            if fault.says(&format!("'{}.{}' does not exist", call.model, call.method)) =>
+        {
             ErrorClass::UnknownModel
         }
-        "AttributeError" if fault.says("object has no attribute") && fault.says(&format!("'{}'", call.method)) => {
+        "AttributeError"
+            if fault.says("object has no attribute")
+                && fault.says(&format!("'{}'", call.method)) =>
+        {
             ErrorClass::UnknownModel
         }
         "TypeError" if fault.says("argument") && fault.says(&call.method) => argument(call),
         "ValueError" if fault.says("External ID not found in the system") => ErrorClass::Dependency,
-        "KeyError" | "ValueError" | "TypeError" | "AttributeError" | "IndexError" | "AssertionError"
-        | "UnicodeEncodeError" | "UnicodeDecodeError" | "OverflowError" | "ZeroDivisionError" | "ArithmeticError"
-        | "LookupError" => ErrorClass::Invalid,
+        "KeyError" | "ValueError" | "TypeError" | "AttributeError" | "IndexError"
+        | "AssertionError" | "UnicodeEncodeError" | "UnicodeDecodeError" | "OverflowError"
+        | "ZeroDivisionError" | "ArithmeticError" | "LookupError" => ErrorClass::Invalid,
         // The machine Odoo runs on, not the values: memory, files, sockets, a bug of a module.
         _ => ErrorClass::Server,
     }
@@ -155,7 +198,9 @@ fn werkzeug(call: &Call, short: &str) -> ErrorClass {
         "Unauthorized" => ErrorClass::Misconfigured,
         "Forbidden" => ErrorClass::Forbidden,
         "NotFound" => ErrorClass::UnknownModel,
-        "UnprocessableEntity" | "BadRequest" | "UnsupportedMediaType" | "MethodNotAllowed" => argument(call),
+        "UnprocessableEntity" | "BadRequest" | "UnsupportedMediaType" | "MethodNotAllowed" => {
+            argument(call)
+        }
         "RequestEntityTooLarge" => ErrorClass::TooLarge,
         "TooManyRequests" => ErrorClass::Throttled,
         "ServiceUnavailable" | "Conflict" => ErrorClass::Conflict,
@@ -175,22 +220,36 @@ fn bare(fault: &Fault) -> ErrorClass {
 
 /// Arguments that do not fit the method: the row's fault where it named them, else ours.
 fn argument(call: &Call) -> ErrorClass {
-    if call.by_row { ErrorClass::Invalid } else { ErrorClass::Bug }
+    if call.by_row {
+        ErrorClass::Invalid
+    } else {
+        ErrorClass::Bug
+    }
 }
 
 /// Whether a text is PostgreSQL's on a lost race. The server's messages may be in any language, but Odoo's own role runs
 /// with the default, English, unless someone changed `lc_messages`; the exception's name decides in the other cases.
 pub(super) fn is_conflict(message: &str) -> bool {
-    ["could not serialize access", "deadlock detected", "could not obtain lock on", "canceling statement due to lock timeout"]
-        .iter()
-        .any(|text| message.contains(text))
+    [
+        "could not serialize access",
+        "deadlock detected",
+        "could not obtain lock on",
+        "canceling statement due to lock timeout",
+    ]
+    .iter()
+    .any(|text| message.contains(text))
 }
 
 /// Odoo's message for a person: its first lines, after the exception's name where that says more than the message.
 fn words(fault: &Fault) -> String {
     let postgres = fault.name.starts_with("psycopg2");
     // PostgreSQL adds the row's values in a DETAIL line; Odoo's own later lines name records and rights.
-    let lines = fault.message.lines().map(str::trim).filter(|line| !line.is_empty()).take(if postgres { 1 } else { 3 });
+    let lines = fault
+        .message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .take(if postgres { 1 } else { 3 });
     let mut text = String::new();
     for line in lines {
         if !text.is_empty() {
@@ -216,7 +275,8 @@ mod tests {
 
     #[test]
     fn a_record_is_found_in_a_message_only_where_it_is_named() {
-        let message = "Record does not exist or has been deleted.\n(Record: res.partner(7, 19), User: 2)";
+        let message =
+            "Record does not exist or has been deleted.\n(Record: res.partner(7, 19), User: 2)";
         assert!(names_record(message, "res.partner", 7));
         assert!(names_record(message, "res.partner", 19));
         assert!(!names_record(message, "res.partner", 1));
@@ -227,10 +287,26 @@ mod tests {
 
     #[test]
     fn words_keep_no_detail_of_postgres_and_at_most_three_lines() {
-        let fault = |name: &str, message: &str| Fault { name: name.to_owned(), message: message.to_owned(), status: 500 };
-        assert_eq!(words(&fault("psycopg2.errors.X", "bad\nDETAIL: Failing row contains (1, s)")), "X: bad");
-        assert_eq!(words(&fault("odoo.exceptions.UserError", "a\n\n b\nc\nd")), "a b c");
-        assert_eq!(words(&fault("builtins.KeyError", "'foo'")), "KeyError: 'foo'");
+        let fault = |name: &str, message: &str| Fault {
+            name: name.to_owned(),
+            message: message.to_owned(),
+            status: 500,
+        };
+        assert_eq!(
+            words(&fault(
+                "psycopg2.errors.X",
+                "bad\nDETAIL: Failing row contains (1, s)"
+            )),
+            "X: bad"
+        );
+        assert_eq!(
+            words(&fault("odoo.exceptions.UserError", "a\n\n b\nc\nd")),
+            "a b c"
+        );
+        assert_eq!(
+            words(&fault("builtins.KeyError", "'foo'")),
+            "KeyError: 'foo'"
+        );
         assert_eq!(words(&fault("", "")), "Odoo: no message");
     }
 }

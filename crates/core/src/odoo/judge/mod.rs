@@ -28,8 +28,14 @@ pub fn transport(error: &TransportError) -> Failure {
     let (class, message) = match error {
         TransportError::Unbuildable(why) => (ErrorClass::Misconfigured, why.clone()),
         TransportError::NotSent(why) => (ErrorClass::Unreachable, format!("not sent: {why}")),
-        TransportError::Lost(why) => (ErrorClass::Unknown, format!("sent, and no answer came: {why}")),
-        TransportError::TooLarge(why) => (ErrorClass::Unknown, format!("sent, and the answer was not read: {why}")),
+        TransportError::Lost(why) => (
+            ErrorClass::Unknown,
+            format!("sent, and no answer came: {why}"),
+        ),
+        TransportError::TooLarge(why) => (
+            ErrorClass::Unknown,
+            format!("sent, and the answer was not read: {why}"),
+        ),
     };
     remedy::add(Failure::new(class, message), None)
 }
@@ -39,7 +45,9 @@ pub fn json2(call: &Call, response: &Response) -> Result<Value, Failure> {
     let judged = match response.status {
         200 => return success(call, response),
         _ => match exception(response) {
-            Some(exception) => fault::judge(call, &Fault::from_json(&exception, response.status), None),
+            Some(exception) => {
+                fault::judge(call, &Fault::from_json(&exception, response.status), None)
+            }
             None => status::judge(response),
         },
     };
@@ -50,14 +58,22 @@ pub fn json2(call: &Call, response: &Response) -> Result<Value, Failure> {
 pub fn jsonrpc(call: &Call, response: &Response, uid: Option<i64>) -> Result<Value, Failure> {
     if response.status != 200 {
         let judged = match exception(response) {
-            Some(exception) => fault::judge(call, &Fault::from_json(&exception, response.status), uid),
+            Some(exception) => {
+                fault::judge(call, &Fault::from_json(&exception, response.status), uid)
+            }
             None => status::judge(response),
         };
         return Err(finished(judged, call, response));
     }
     let mut envelope = match success(call, response)? {
         Value::Object(envelope) if envelope.get("jsonrpc").is_some() => envelope,
-        _ => return Err(finished(unreadable("the answer is no JSON-RPC envelope"), call, response)),
+        _ => {
+            return Err(finished(
+                unreadable("the answer is no JSON-RPC envelope"),
+                call,
+                response,
+            ));
+        }
     };
     let judged = match envelope.remove("error") {
         // A method that returns None leaves `result` out.
@@ -74,7 +90,13 @@ pub fn jsonrpc(call: &Call, response: &Response, uid: Option<i64>) -> Result<Val
 
 /// A body that ought to be JSON because the status is 200.
 fn success(call: &Call, response: &Response) -> Result<Value, Failure> {
-    let read = if response.body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MOST_VALUES {
+    let read = if response
+        .body
+        .iter()
+        .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
+        .count()
+        > MOST_VALUES
+    {
         Err("the answer holds too many values")
     } else {
         serde_json::from_slice(&response.body).map_err(|_| match response.content_type.as_str() {
@@ -102,7 +124,10 @@ fn exception(response: &Response) -> Option<Map<String, Value>> {
 }
 
 fn finished(mut failure: Failure, call: &Call, response: &Response) -> Failure {
-    if matches!(failure.class, ErrorClass::Throttled | ErrorClass::Conflict | ErrorClass::Unknown | ErrorClass::Server) {
+    if matches!(
+        failure.class,
+        ErrorClass::Throttled | ErrorClass::Conflict | ErrorClass::Unknown | ErrorClass::Server
+    ) {
         failure.retry_after = response.retry_after;
     }
     remedy::add(failure, Some(call))

@@ -9,15 +9,30 @@ pub(super) fn judge(response: &Response) -> Failure {
     let (class, words) = match status {
         // Nothing but 200 is a success of either protocol, and something accepted it.
         0..=299 => (ErrorClass::Unknown, "neither protocol answers so"),
-        300..=399 => (ErrorClass::Misconfigured, "the server redirects elsewhere, which is not followed"),
+        300..=399 => (
+            ErrorClass::Misconfigured,
+            "the server redirects elsewhere, which is not followed",
+        ),
         400 | 415 => (ErrorClass::Bug, "the request is not understood"),
         401 => (ErrorClass::Misconfigured, "the key is refused"),
-        402 | 403 | 407 => (ErrorClass::Misconfigured, "the server, or a proxy before it, refuses us"),
-        404 => (ErrorClass::Misconfigured, "no such database, or no Odoo, at this address"),
-        405 | 406 | 411 | 414 | 416 | 417 | 422 | 431 => (ErrorClass::Bug, "the request is refused before Odoo read it"),
+        402 | 403 | 407 => (
+            ErrorClass::Misconfigured,
+            "the server, or a proxy before it, refuses us",
+        ),
+        404 => (
+            ErrorClass::Misconfigured,
+            "no such database, or no Odoo, at this address",
+        ),
+        405 | 406 | 411 | 414 | 416 | 417 | 422 | 431 => (
+            ErrorClass::Bug,
+            "the request is refused before Odoo read it",
+        ),
         408 => (ErrorClass::Unknown, "the server gave up waiting"),
         409 => (ErrorClass::Conflict, "a concurrent change won"),
-        413 => (ErrorClass::TooLarge, "the request is larger than the server takes"),
+        413 => (
+            ErrorClass::TooLarge,
+            "the request is larger than the server takes",
+        ),
         425 | 429 => (ErrorClass::Throttled, "the server asks for fewer requests"),
         400..=499 => (ErrorClass::Bug, "the request is refused"),
         503 => (ErrorClass::Conflict, "the server is busy or in maintenance"),

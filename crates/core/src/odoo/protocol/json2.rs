@@ -23,7 +23,11 @@ impl Json2 {
     /// `base` is the server's URL without a trailing slash; `database` may be left out where the server has only one.
     #[must_use]
     pub fn new(base: &str, database: Option<&str>, key: Secret) -> Self {
-        Self { base: base.to_owned(), database: database.map(str::to_owned), key }
+        Self {
+            base: base.to_owned(),
+            database: database.map(str::to_owned),
+            key,
+        }
     }
 }
 

@@ -26,13 +26,23 @@ impl JsonRpc {
     /// Not yet authenticated.
     #[must_use]
     pub fn new(base: &str, database: &str, login: &str, key: Secret) -> Self {
-        Self { base: base.to_owned(), database: database.to_owned(), login: login.to_owned(), key, uid: None }
+        Self {
+            base: base.to_owned(),
+            database: database.to_owned(),
+            login: login.to_owned(),
+            key,
+            uid: None,
+        }
     }
 
     /// The request that asks for the uid.
     #[must_use]
     pub fn authentication(&self) -> Request {
-        self.post("common", "authenticate", json!([self.database, self.login, self.key.expose(), {}]))
+        self.post(
+            "common",
+            "authenticate",
+            json!([self.database, self.login, self.key.expose(), {}]),
+        )
     }
 
     /// The same, with the uid that the answer to [`JsonRpc::authentication`] holds.
@@ -93,9 +103,23 @@ impl Protocol for JsonRpc {
         }
         args.extend(call.positional.iter().cloned());
         kwargs.insert("context".to_owned(), Value::Object(call_context(call)));
-        let uid = self.uid.map_or_else(|| Value::from(format!("uid of {}", self.login)), Value::from);
-        let execute = json!([self.database, uid, self.key.expose(), call.model, call.method, args, kwargs]);
-        Ok(Request { fresh: call.by_row, ..self.post("object", "execute_kw", execute) })
+        let uid = self.uid.map_or_else(
+            || Value::from(format!("uid of {}", self.login)),
+            Value::from,
+        );
+        let execute = json!([
+            self.database,
+            uid,
+            self.key.expose(),
+            call.model,
+            call.method,
+            args,
+            kwargs
+        ]);
+        Ok(Request {
+            fresh: call.by_row,
+            ..self.post("object", "execute_kw", execute)
+        })
     }
 
     fn judge(&self, call: &Call, response: &Response) -> Result<Value, Failure> {

@@ -37,13 +37,19 @@ impl ProtocolKind {
     /// The protocol of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Json2, Self::JsonRpc].into_iter().find(|kind| kind.name() == name)
+        [Self::Json2, Self::JsonRpc]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 
     /// What `auto` means for a server of this major version.
     #[must_use]
     pub fn for_major_version(major: i64) -> Self {
-        if major >= 19 { Self::Json2 } else { Self::JsonRpc }
+        if major >= 19 {
+            Self::Json2
+        } else {
+            Self::JsonRpc
+        }
     }
 }
 
@@ -63,17 +69,33 @@ pub const RESERVED_ARGUMENTS: [&str; 4] = ["model", "method", "ids", "context"];
 /// The last guard before a call is written down, whoever made it.
 fn check_arguments(call: &Call) -> Result<(), Failure> {
     if !is_model_name(&call.model) || !is_method_name(&call.method) {
-        return Err(Failure::new(ErrorClass::Bug, format!("{:?}.{:?} cannot be called", call.model, call.method)));
+        return Err(Failure::new(
+            ErrorClass::Bug,
+            format!("{:?}.{:?} cannot be called", call.model, call.method),
+        ));
     }
-    if let Some(name) = RESERVED_ARGUMENTS.into_iter().find(|name| call.args.contains_key(*name)) {
-        return Err(Failure::new(ErrorClass::Invalid, format!("an argument may not be named {name:?}"))
-            .with_remedy("Ids belong in \"ids\" of the payload; the context is an option of the connection."));
+    if let Some(name) = RESERVED_ARGUMENTS
+        .into_iter()
+        .find(|name| call.args.contains_key(*name))
+    {
+        return Err(Failure::new(
+            ErrorClass::Invalid,
+            format!("an argument may not be named {name:?}"),
+        )
+        .with_remedy(
+            "Ids belong in \"ids\" of the payload; the context is an option of the connection.",
+        ));
     }
     // `write` and `unlink` on [0] or [false] answer true and do nothing; no ids at all would run on nothing, too. Only
     // `has_access` has a meaning without records: it then speaks of the model.
-    let pointless = |ids: &Vec<i64>| (ids.is_empty() && call.method != "has_access") || ids.iter().any(|id| *id <= 0);
+    let pointless = |ids: &Vec<i64>| {
+        (ids.is_empty() && call.method != "has_access") || ids.iter().any(|id| *id <= 0)
+    };
     if call.ids.as_ref().is_some_and(pointless) {
-        return Err(Failure::new(ErrorClass::Bug, format!("{}.{} without a record", call.model, call.method)));
+        return Err(Failure::new(
+            ErrorClass::Bug,
+            format!("{}.{} without a record", call.model, call.method),
+        ));
     }
     Ok(())
 }
@@ -105,13 +127,26 @@ mod tests {
 
     #[test]
     fn json2_puts_everything_in_one_object() {
-        let call = Call::new("res.partner", "write").on(&[7]).with("vals", json!({"name": "A"}));
+        let call = Call::new("res.partner", "write")
+            .on(&[7])
+            .with("vals", json!({"name": "A"}));
         let request = json2().request(&call).unwrap();
         assert_eq!(request.url, "https://h/json/2/res.partner/write");
-        assert!(request.headers.contains(&("Authorization", "bearer k3y".to_owned())));
-        assert!(request.headers.contains(&("X-Odoo-Database", "prod".to_owned())));
+        assert!(
+            request
+                .headers
+                .contains(&("Authorization", "bearer k3y".to_owned()))
+        );
+        assert!(
+            request
+                .headers
+                .contains(&("X-Odoo-Database", "prod".to_owned()))
+        );
         let context = json!({"lang": "en_US", "tz": "UTC"});
-        assert_eq!(body(&request), json!({"ids": [7], "vals": {"name": "A"}, "context": context}));
+        assert_eq!(
+            body(&request),
+            json!({"ids": [7], "vals": {"name": "A"}, "context": context})
+        );
     }
 
     #[test]
@@ -119,7 +154,9 @@ mod tests {
         let rpc = JsonRpc::new("https://h", "prod", "sync", Secret::new("k3y"));
         let context = json!({"lang": "de_DE", "tz": "UTC"});
         let given = json!({"lang": "de_DE"});
-        let call = Call::new("res.partner", "write").on(&[7]).with("vals", json!({"name": "A"}));
+        let call = Call::new("res.partner", "write")
+            .on(&[7])
+            .with("vals", json!({"name": "A"}));
         let call = call.in_context(given.as_object().unwrap());
         let request = rpc.request(&call).unwrap();
         assert_eq!(request.url, "https://h/jsonrpc");
@@ -129,19 +166,43 @@ mod tests {
             json!(["prod", "uid of sync", "k3y", "res.partner", "write", [[7]], {"vals": {"name": "A"}, "context": context}])
         );
         let create = Call::new("res.partner", "create").with("vals_list", json!([{"name": "A"}]));
-        assert_eq!(body(&rpc.request(&create).unwrap())["params"]["args"][5], json!([[{"name": "A"}]]));
+        assert_eq!(
+            body(&rpc.request(&create).unwrap())["params"]["args"][5],
+            json!([[{"name": "A"}]])
+        );
     }
 
     #[test]
     fn an_argument_cannot_redirect_the_call() {
         let rpc = JsonRpc::new("https://h", "prod", "sync", Secret::new("k3y"));
         for name in RESERVED_ARGUMENTS {
-            let call = Call::new("sale.order", "action_confirm").on(&[1]).with(name, json!("res.users"));
-            assert_eq!(json2().request(&call).unwrap_err().class, ErrorClass::Invalid, "{name}");
-            assert_eq!(rpc.request(&call).unwrap_err().class, ErrorClass::Invalid, "{name}");
+            let call = Call::new("sale.order", "action_confirm")
+                .on(&[1])
+                .with(name, json!("res.users"));
+            assert_eq!(
+                json2().request(&call).unwrap_err().class,
+                ErrorClass::Invalid,
+                "{name}"
+            );
+            assert_eq!(
+                rpc.request(&call).unwrap_err().class,
+                ErrorClass::Invalid,
+                "{name}"
+            );
         }
-        for (model, method) in [("a/../b", "read"), ("res.partner", "../x"), ("res.partner", "_read"), ("", "read")] {
-            assert_eq!(json2().request(&Call::new(model, method)).unwrap_err().class, ErrorClass::Bug);
+        for (model, method) in [
+            ("a/../b", "read"),
+            ("res.partner", "../x"),
+            ("res.partner", "_read"),
+            ("", "read"),
+        ] {
+            assert_eq!(
+                json2()
+                    .request(&Call::new(model, method))
+                    .unwrap_err()
+                    .class,
+                ErrorClass::Bug
+            );
         }
     }
 
@@ -157,7 +218,9 @@ mod tests {
     fn a_key_that_no_header_takes_is_a_matter_of_configuration() {
         for key in ["", "a\nb", "a b", "schlüssel"] {
             let protocol = Json2::new("https://h", None, Secret::new(key));
-            let failure = protocol.request(&Call::new("res.users", "context_get")).unwrap_err();
+            let failure = protocol
+                .request(&Call::new("res.users", "context_get"))
+                .unwrap_err();
             assert_eq!(failure.class, ErrorClass::Misconfigured);
         }
     }
@@ -166,8 +229,14 @@ mod tests {
     fn positions_travel_over_jsonrpc_only() {
         let mut call = Call::new("sale.order", "message_post").on(&[1]);
         call.positional = vec![json!("hello")];
-        assert_eq!(json2().request(&call).unwrap_err().class, ErrorClass::Invalid);
+        assert_eq!(
+            json2().request(&call).unwrap_err().class,
+            ErrorClass::Invalid
+        );
         let rpc = JsonRpc::new("https://h", "prod", "sync", Secret::new("k3y"));
-        assert_eq!(body(&rpc.request(&call).unwrap())["params"]["args"][5], json!([[1], "hello"]));
+        assert_eq!(
+            body(&rpc.request(&call).unwrap())["params"]["args"][5],
+            json!([[1], "hello"])
+        );
     }
 }

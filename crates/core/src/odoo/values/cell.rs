@@ -60,7 +60,10 @@ impl Sheet {
     /// The record's own external id.
     #[must_use]
     pub fn external_id(&self) -> &str {
-        self.head.first().and_then(|(_, cell)| cell.as_str()).unwrap_or_default()
+        self.head
+            .first()
+            .and_then(|(_, cell)| cell.as_str())
+            .unwrap_or_default()
     }
 
     /// Records go into one matrix only where this is the same: a column that a record does not have would be an empty
@@ -68,7 +71,12 @@ impl Sheet {
     #[must_use]
     pub fn columns(&self) -> Vec<&str> {
         let head = self.head.iter().map(|(name, _)| name.as_str());
-        head.chain(self.blocks.iter().flat_map(|block| block.columns.iter().map(String::as_str))).collect()
+        head.chain(
+            self.blocks
+                .iter()
+                .flat_map(|block| block.columns.iter().map(String::as_str)),
+        )
+        .collect()
     }
 
     fn add_lines(&mut self, field: &str, lines: &[Line]) {
@@ -76,8 +84,15 @@ impl Sheet {
         for line in lines {
             let cells = line_cells(field, line);
             match (&mut block, cells) {
-                (None, Some((columns, row))) => block = Some(Block { columns, rows: vec![row] }),
-                (Some(block), Some((columns, row))) if block.columns == columns => block.rows.push(row),
+                (None, Some((columns, row))) => {
+                    block = Some(Block {
+                        columns,
+                        rows: vec![row],
+                    })
+                }
+                (Some(block), Some((columns, row))) if block.columns == columns => {
+                    block.rows.push(row)
+                }
                 (_, Some(_) | None) => self.later_lines.push((field.to_owned(), line.clone())),
             }
         }
@@ -89,18 +104,32 @@ impl Sheet {
 #[must_use]
 pub fn matrix(sheets: &[&Sheet]) -> Matrix {
     let mut matrix = Matrix::default();
-    let Some(first) = sheets.first() else { return matrix };
+    let Some(first) = sheets.first() else {
+        return matrix;
+    };
     matrix.fields = first.columns().into_iter().map(str::to_owned).collect();
     for sheet in sheets {
         let from = matrix.data.len();
-        let rows = sheet.blocks.iter().map(|block| block.rows.len()).max().unwrap_or(0).max(1);
+        let rows = sheet
+            .blocks
+            .iter()
+            .map(|block| block.rows.len())
+            .max()
+            .unwrap_or(0)
+            .max(1);
         for row in 0..rows {
             // Rows after the first hold lines only: that is how `load` knows that they belong to the record above.
-            let head = sheet.head.iter().map(|(_, cell)| if row == 0 { cell.clone() } else { json!("") });
-            let lines = sheet.blocks.iter().flat_map(|block| match block.rows.get(row) {
-                Some(cells) => cells.clone(),
-                None => vec![json!(""); block.columns.len()],
-            });
+            let head = sheet
+                .head
+                .iter()
+                .map(|(_, cell)| if row == 0 { cell.clone() } else { json!("") });
+            let lines = sheet
+                .blocks
+                .iter()
+                .flat_map(|block| match block.rows.get(row) {
+                    Some(cells) => cells.clone(),
+                    None => vec![json!(""); block.columns.len()],
+                });
             matrix.data.push(head.chain(lines).collect());
         }
         matrix.spans.push((from, matrix.data.len() - 1));
@@ -110,7 +139,9 @@ pub fn matrix(sheets: &[&Sheet]) -> Matrix {
 
 /// Columns and cells of a line; `None` where a cell cannot hold all of it.
 fn line_cells(field: &str, line: &Line) -> Option<(Vec<String>, Vec<Value>)> {
-    let Reference::External(name) = &line.identity else { return None };
+    let Reference::External(name) = &line.identity else {
+        return None;
+    };
     let mut columns = vec![format!("{field}/id")];
     let mut row = vec![json!(name)];
     for (name, value) in &line.values {
@@ -127,7 +158,9 @@ fn cell(name: &str, value: &Typed) -> Option<(String, Value)> {
     let column = match value {
         Typed::Null => (name.to_owned(), json!("")),
         // JSON true makes `load` fail: it asks every cell for its lower case.
-        Typed::Scalar(Value::Bool(value)) => (name.to_owned(), json!(if *value { "1" } else { "0" })),
+        Typed::Scalar(Value::Bool(value)) => {
+            (name.to_owned(), json!(if *value { "1" } else { "0" }))
+        }
         Typed::Scalar(value) => (name.to_owned(), value.clone()),
         Typed::Json(value) => (name.to_owned(), json!(value.to_string())),
         Typed::One(None) => (by(".id"), json!("")),
@@ -165,11 +198,17 @@ mod tests {
     use super::*;
 
     fn line(key: &str, values: &[(&str, Typed)]) -> Line {
-        Line { identity: Reference::External(format!("m.{key}")), values: named(values) }
+        Line {
+            identity: Reference::External(format!("m.{key}")),
+            values: named(values),
+        }
     }
 
     fn named(values: &[(&str, Typed)]) -> Values {
-        values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+        values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()
     }
 
     #[test]
@@ -181,18 +220,34 @@ mod tests {
             (Typed::Scalar(json!(true)), Some(("f", json!("1")))),
             (Typed::Scalar(json!(false)), Some(("f", json!("0")))),
             (Typed::Scalar(json!(7)), Some(("f", json!(7)))),
-            (Typed::Json(json!({"a": 1})), Some(("f", json!("{\"a\":1}")))),
+            (
+                Typed::Json(json!({"a": 1})),
+                Some(("f", json!("{\"a\":1}"))),
+            ),
             (Typed::One(None), Some(("f/.id", json!("")))),
             (Typed::One(Some(id(7))), Some(("f/.id", json!("7")))),
-            (Typed::One(Some(external("base.be"))), Some(("f/id", json!("base.be")))),
+            (
+                Typed::One(Some(external("base.be"))),
+                Some(("f/id", json!("base.be"))),
+            ),
             (Typed::Many(vec![]), Some(("f/.id", json!("")))),
-            (Typed::Many(vec![id(1), id(2)]), Some(("f/.id", json!("1,2")))),
-            (Typed::Many(vec![external("a.b"), external("c.d")]), Some(("f/id", json!("a.b,c.d")))),
+            (
+                Typed::Many(vec![id(1), id(2)]),
+                Some(("f/.id", json!("1,2"))),
+            ),
+            (
+                Typed::Many(vec![external("a.b"), external("c.d")]),
+                Some(("f/id", json!("a.b,c.d"))),
+            ),
             (Typed::Many(vec![external("a.b"), id(2)]), None),
             (Typed::Late(json!({})), None),
         ];
         for (value, expected) in table {
-            assert_eq!(cell("f", &value), expected.map(|(name, cell)| (name.to_owned(), cell)), "{value:?}");
+            assert_eq!(
+                cell("f", &value),
+                expected.map(|(name, cell)| (name.to_owned(), cell)),
+                "{value:?}"
+            );
         }
     }
 
@@ -202,7 +257,14 @@ mod tests {
         let price = ("price", Typed::Scalar(json!(5)));
         let values = named(&[
             ("partner_id", Typed::One(Some(Reference::Id(3)))),
-            ("lines", Typed::Lines(vec![line("1", &[name("a")]), line("2", &[name("b"), price.clone()]), line("3", &[name("c")])])),
+            (
+                "lines",
+                Typed::Lines(vec![
+                    line("1", &[name("a")]),
+                    line("2", &[name("b"), price.clone()]),
+                    line("3", &[name("c")]),
+                ]),
+            ),
             ("tags", Typed::Late(json!({}))),
         ]);
         let first = Sheet::new("m.a", &values);
@@ -216,7 +278,10 @@ mod tests {
         assert_eq!(first.columns(), second.columns());
         let matrix = matrix(&[&first, &second]);
         // A BTreeMap orders the fields, so that the same payload always gives the same request.
-        assert_eq!(matrix.fields, ["id", "partner_id/.id", "lines/id", "lines/name"]);
+        assert_eq!(
+            matrix.fields,
+            ["id", "partner_id/.id", "lines/id", "lines/name"]
+        );
         assert_eq!(
             matrix.data,
             [
@@ -231,11 +296,23 @@ mod tests {
     #[test]
     fn two_kinds_of_lines_stand_side_by_side() {
         let values = named(&[
-            ("a", Typed::Lines(vec![line("1", &[("x", Typed::Null)]), line("2", &[("x", Typed::Null)])])),
-            ("b", Typed::Lines(vec![line("3", &[("y", Typed::Scalar(json!(1)))])])),
+            (
+                "a",
+                Typed::Lines(vec![
+                    line("1", &[("x", Typed::Null)]),
+                    line("2", &[("x", Typed::Null)]),
+                ]),
+            ),
+            (
+                "b",
+                Typed::Lines(vec![line("3", &[("y", Typed::Scalar(json!(1)))])]),
+            ),
         ]);
         let matrix = matrix(&[&Sheet::new("m.r", &values)]);
         assert_eq!(matrix.fields, ["id", "a/id", "a/x", "b/id", "b/y"]);
-        assert_eq!(matrix.data[1], [json!(""), json!("m.2"), json!(""), json!(""), json!("")]);
+        assert_eq!(
+            matrix.data[1],
+            [json!(""), json!("m.2"), json!(""), json!(""), json!("")]
+        );
     }
 }

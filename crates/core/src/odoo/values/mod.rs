@@ -73,7 +73,12 @@ pub fn external_references(values: &Values) -> Vec<&str> {
         let references: &[Reference] = match value {
             Typed::One(Some(reference)) => std::slice::from_ref(reference),
             Typed::Many(references) => references,
-            Typed::Null | Typed::Scalar(_) | Typed::Json(_) | Typed::One(None) | Typed::Lines(_) | Typed::Late(_) => &[],
+            Typed::Null
+            | Typed::Scalar(_)
+            | Typed::Json(_)
+            | Typed::One(None)
+            | Typed::Lines(_)
+            | Typed::Late(_) => &[],
         };
         for reference in references {
             if let Reference::External(name) = reference {

@@ -6,7 +6,10 @@ use super::{Reference, Typed, Values};
 
 /// `values` for a write, without lines, which are records of their own. `resolve` gives the id of an external id; the
 /// error is the first external id that it does not know.
-pub fn native(values: &Values, resolve: &dyn Fn(&str) -> Option<i64>) -> Result<Map<String, Value>, String> {
+pub fn native(
+    values: &Values,
+    resolve: &dyn Fn(&str) -> Option<i64>,
+) -> Result<Map<String, Value>, String> {
     let mut written = Map::new();
     for (name, value) in values {
         let value = match value {
@@ -14,7 +17,10 @@ pub fn native(values: &Values, resolve: &dyn Fn(&str) -> Option<i64>) -> Result<
             Typed::Scalar(value) | Typed::Json(value) | Typed::Late(value) => value.clone(),
             Typed::One(Some(reference)) => json!(id(reference, resolve)?),
             Typed::Many(references) => {
-                let ids = references.iter().map(|reference| id(reference, resolve)).collect::<Result<Vec<_>, _>>()?;
+                let ids = references
+                    .iter()
+                    .map(|reference| id(reference, resolve))
+                    .collect::<Result<Vec<_>, _>>()?;
                 json!([[6, 0, ids]])
             }
             Typed::Lines(_) => continue,
@@ -41,8 +47,17 @@ mod tests {
             ("a", Typed::Null),
             ("b", Typed::Scalar(json!(true))),
             ("c", Typed::One(None)),
-            ("d", Typed::One(Some(Reference::External("base.be".to_owned())))),
-            ("e", Typed::Many(vec![Reference::Id(1), Reference::External("base.be".to_owned())])),
+            (
+                "d",
+                Typed::One(Some(Reference::External("base.be".to_owned()))),
+            ),
+            (
+                "e",
+                Typed::Many(vec![
+                    Reference::Id(1),
+                    Reference::External("base.be".to_owned()),
+                ]),
+            ),
             ("f", Typed::Many(vec![])),
             ("g", Typed::Late(json!({"p": 1}))),
             ("h", Typed::Lines(vec![])),

@@ -49,9 +49,18 @@ pub fn read_payload(
     Ok(values)
 }
 
-fn plain(reader: Reader<'_>, model: &str, name: &str, field: &Field, value: &Value) -> Result<Typed, Failure> {
+fn plain(
+    reader: Reader<'_>,
+    model: &str,
+    name: &str,
+    field: &Field,
+    value: &Value,
+) -> Result<Typed, Failure> {
     if holds_nul(value) {
-        return Err(invalid(format!("{model}.{name} holds a NUL character"), "Odoo's PostgreSQL cannot store it; take it out."));
+        return Err(invalid(
+            format!("{model}.{name} holds a NUL character"),
+            "Odoo's PostgreSQL cannot store it; take it out.",
+        ));
     }
     let relation = field.relation.as_deref().unwrap_or_default();
     let typed = match (field.kind.as_str(), value) {
@@ -65,7 +74,11 @@ fn plain(reader: Reader<'_>, model: &str, name: &str, field: &Field, value: &Val
     };
     typed.map_err(|expected| {
         invalid(
-            format!("{model}.{name} ({}) expects {expected}, not {}", field.kind, shown(value)),
+            format!(
+                "{model}.{name} ({}) expects {expected}, not {}",
+                field.kind,
+                shown(value)
+            ),
             "Correct the value; times are UTC unless they carry an offset.",
         )
     })
@@ -81,13 +94,20 @@ fn lines(
     parent: &str,
 ) -> Result<Typed, Failure> {
     const REMEDY: &str = "For example [{\"key\": \"1\", \"name\": \"…\"}]; \"key\" tells the lines of one record apart.";
-    let expects = || invalid(format!("{model}.{name} (one2many) expects a list of objects, one per line"), REMEDY);
+    let expects = || {
+        invalid(
+            format!("{model}.{name} (one2many) expects a list of objects, one per line"),
+            REMEDY,
+        )
+    };
     let items = match value {
         Value::Null | Value::Bool(false) => return Ok(Typed::Lines(Vec::new())),
         Value::Array(items) if items.len() <= MOST_LINES => items,
         _ => return Err(expects()),
     };
-    let Some(relation) = field.relation.as_deref() else { return Err(expects()) };
+    let Some(relation) = field.relation.as_deref() else {
+        return Err(expects());
+    };
     check_model(reader.endpoint, relation)?;
     let fields = reader.source.fields(relation)?;
     let mut found: Vec<Line> = Vec::with_capacity(items.len());
@@ -97,28 +117,61 @@ fn lines(
         let place = format!("{name}[{position}]");
         let identity = match (id, object.get("key")) {
             (Some(id), None) => Reference::Id(id),
-            (None, Some(Value::String(key))) if !key.is_empty() => External(parent, name, key).into(),
+            (None, Some(Value::String(key))) if !key.is_empty() => {
+                External(parent, name, key).into()
+            }
             (None, Some(Value::Number(key))) => External(parent, name, &key.to_string()).into(),
-            (None, None) if purpose == Purpose::Create => External(parent, name, &format!("position {position}")).into(),
+            (None, None) if purpose == Purpose::Create => {
+                External(parent, name, &format!("position {position}")).into()
+            }
             (None, None) => {
                 return Err(invalid(
-                    format!("{model}.{place} has no \"key\", so that nobody can tell which line of the record it is"),
+                    format!(
+                        "{model}.{place} has no \"key\", so that nobody can tell which line of the record it is"
+                    ),
                     "Give every line a \"key\" that stays the same, in the create and in every update.",
                 ));
             }
-            _ => return Err(invalid(format!("{model}.{place}: \"key\" must be text that is not empty"), REMEDY)),
+            _ => {
+                return Err(invalid(
+                    format!("{model}.{place}: \"key\" must be text that is not empty"),
+                    REMEDY,
+                ));
+            }
         };
         if !seen.insert(identity.clone()) {
-            return Err(invalid(format!("{model}.{place} has the same key as a line before it"), REMEDY));
+            return Err(invalid(
+                format!("{model}.{place} has the same key as a line before it"),
+                REMEDY,
+            ));
         }
         if purpose == Purpose::Create && matches!(identity, Reference::Id(_)) {
-            return Err(invalid(format!("{model}.{place} names a line of Odoo below a record that is yet to be made"), REMEDY));
+            return Err(invalid(
+                format!(
+                    "{model}.{place} names a line of Odoo below a record that is yet to be made"
+                ),
+                REMEDY,
+            ));
         }
         // A line of an update may be a new one.
-        let purpose = if purpose == Purpose::Update { Purpose::Upsert } else { purpose };
-        let values = line_values(reader, relation, &fields, &object, purpose, field.relation_field.as_deref())?;
+        let purpose = if purpose == Purpose::Update {
+            Purpose::Upsert
+        } else {
+            purpose
+        };
+        let values = line_values(
+            reader,
+            relation,
+            &fields,
+            &object,
+            purpose,
+            field.relation_field.as_deref(),
+        )?;
         if values.is_empty() {
-            return Err(invalid(format!("{model}.{place} has no values"), "Leave lines out that do not change."));
+            return Err(invalid(
+                format!("{model}.{place} has no values"),
+                "Leave lines out that do not change.",
+            ));
         }
         found.push(Line { identity, values });
     }
@@ -138,7 +191,11 @@ impl From<External<'_>> for Reference {
 fn line_object(item: &Value) -> Option<(Map<String, Value>, Option<i64>)> {
     match item {
         Value::Object(object) => Some((object.clone(), None)),
-        Value::Array(parts) => match (parts.first()?.as_i64()?, parts.get(1)?.as_i64(), parts.get(2)?) {
+        Value::Array(parts) => match (
+            parts.first()?.as_i64()?,
+            parts.get(1)?.as_i64(),
+            parts.get(2)?,
+        ) {
             (0, _, Value::Object(object)) => Some((object.clone(), None)),
             (1, Some(id), Value::Object(object)) if id > 0 => Some((object.clone(), Some(id))),
             _ => None,
@@ -194,7 +251,9 @@ fn holds_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(holds_nul),
-        Value::Object(object) => object.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Object(object) => object
+            .iter()
+            .any(|(key, value)| key.contains('\0') || holds_nul(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }

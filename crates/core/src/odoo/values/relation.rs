@@ -18,7 +18,11 @@ pub struct Naming<'a> {
 const ONE: &str = "an Odoo id, an external id \"module.name\", {\"key\": a record_key}, or null";
 
 /// One record of `model`; `false` is Odoo's own null. The error is the end of "… expects".
-pub(super) fn one(naming: Naming<'_>, model: &str, value: &Value) -> Result<Option<Reference>, String> {
+pub(super) fn one(
+    naming: Naming<'_>,
+    model: &str,
+    value: &Value,
+) -> Result<Option<Reference>, String> {
     match value {
         Value::Null | Value::Bool(false) => Ok(None),
         // `[7, "Name"]`, as Odoo itself answers a read.
@@ -30,7 +34,11 @@ pub(super) fn one(naming: Naming<'_>, model: &str, value: &Value) -> Result<Opti
 }
 
 /// A whole set of records of `model`; null and `false` are the empty set. Duplicates are dropped.
-pub(super) fn many(naming: Naming<'_>, model: &str, value: &Value) -> Result<Vec<Reference>, String> {
+pub(super) fn many(
+    naming: Naming<'_>,
+    model: &str,
+    value: &Value,
+) -> Result<Vec<Reference>, String> {
     let expected = || format!("a list of {ONE}");
     let items: Vec<&Value> = match value {
         Value::Null | Value::Bool(false) => Vec::new(),
@@ -55,11 +63,17 @@ pub(super) fn many(naming: Naming<'_>, model: &str, value: &Value) -> Result<Vec
 /// The records of Odoo's own write commands, where `items` are such. Only those that name the whole set are read: the
 /// others depend on what is there, and sending one twice is not sending it once.
 fn commands(items: &[Value]) -> Result<Option<Vec<&Value>>, String> {
-    let is_command = |item: &Value| item.as_array().is_some_and(|parts| parts.first().is_some_and(Value::is_number));
+    let is_command = |item: &Value| {
+        item.as_array()
+            .is_some_and(|parts| parts.first().is_some_and(Value::is_number))
+    };
     if items.is_empty() || !items.iter().all(is_command) {
         return Ok(None);
     }
-    let refused = || "the whole new set, as a list of ids or [[6, 0, [ids]]]; other commands are not idempotent".to_owned();
+    let refused = || {
+        "the whole new set, as a list of ids or [[6, 0, [ids]]]; other commands are not idempotent"
+            .to_owned()
+    };
     let mut found = Vec::new();
     for item in items {
         let parts = item.as_array().ok_or_else(refused)?;
@@ -72,7 +86,11 @@ fn commands(items: &[Value]) -> Result<Option<Vec<&Value>>, String> {
     Ok(Some(found))
 }
 
-pub(super) fn reference(naming: Naming<'_>, model: &str, value: &Value) -> Result<Reference, String> {
+pub(super) fn reference(
+    naming: Naming<'_>,
+    model: &str,
+    value: &Value,
+) -> Result<Reference, String> {
     match value {
         Value::Number(number) => match number.as_i64() {
             Some(id) if id > 0 && i32::try_from(id).is_ok() => Ok(Reference::Id(id)),
@@ -91,7 +109,10 @@ pub(super) fn reference(naming: Naming<'_>, model: &str, value: &Value) -> Resul
 
 /// The `K` of `{"key": K}`, where nothing else is in the object.
 fn key(object: &Map<String, Value>) -> Option<&str> {
-    let key = object.get("key").and_then(Value::as_str).filter(|key| !key.is_empty());
+    let key = object
+        .get("key")
+        .and_then(Value::as_str)
+        .filter(|key| !key.is_empty());
     if object.len() == 1 { key } else { None }
 }
 
@@ -100,7 +121,9 @@ fn is_external_id(name: &str) -> bool {
     let fits = |c: char| !c.is_whitespace() && !c.is_control() && c != ',' && c != '/';
     name.len() <= 300
         && name.chars().all(fits)
-        && name.split_once('.').is_some_and(|(module, rest)| is_model_name(module) && !rest.is_empty())
+        && name
+            .split_once('.')
+            .is_some_and(|(module, rest)| is_model_name(module) && !rest.is_empty())
 }
 
 #[cfg(test)]
@@ -109,7 +132,10 @@ mod tests {
 
     use super::*;
 
-    const NAMING: Naming<'_> = Naming { namespace: "pg_etl_1", connection: "odoo" };
+    const NAMING: Naming<'_> = Naming {
+        namespace: "pg_etl_1",
+        connection: "odoo",
+    };
 
     fn external(name: &str) -> Reference {
         Reference::External(name.to_owned())
@@ -117,7 +143,12 @@ mod tests {
 
     #[test]
     fn one_record() {
-        let ours = external(&external_id("pg_etl_1", "odoo", "res.partner", Identity::RecordKey("42")));
+        let ours = external(&external_id(
+            "pg_etl_1",
+            "odoo",
+            "res.partner",
+            Identity::RecordKey("42"),
+        ));
         let table = [
             (json!(7), Some(Some(Reference::Id(7)))),
             (json!(null), Some(None)),
@@ -155,7 +186,10 @@ mod tests {
             (json!([[6, 0, [1, 2]]]), ids(&[1, 2])),
             (json!([[5, 0, 0]]), ids(&[])),
             (json!([[5]]), ids(&[])),
-            (json!(["base.be", 3]), Some(vec![external("base.be"), Reference::Id(3)])),
+            (
+                json!(["base.be", 3]),
+                Some(vec![external("base.be"), Reference::Id(3)]),
+            ),
             (json!([[4, 1]]), None),
             (json!([[6, 0]]), None),
             (json!([[6, 0, [0]]]), None),
@@ -164,7 +198,11 @@ mod tests {
             (json!([1, [6, 0, [2]]]), None),
         ];
         for (given, expected) in table {
-            assert_eq!(many(NAMING, "res.country", &given).ok(), expected, "{given}");
+            assert_eq!(
+                many(NAMING, "res.country", &given).ok(),
+                expected,
+                "{given}"
+            );
         }
     }
 }

@@ -16,7 +16,11 @@ pub(super) fn read(field: &Field, value: &Value) -> Result<Typed, String> {
         "float" | "monetary" => number(value)?,
         "char" | "text" | "html" => text(value)?,
         "date" => time(value, temporal::date, "a date as YYYY-MM-DD")?,
-        "datetime" => time(value, temporal::datetime, "a time in ISO 8601, such as 2024-01-31T09:00:00Z")?,
+        "datetime" => time(
+            value,
+            temporal::datetime,
+            "a time in ISO 8601, such as 2024-01-31T09:00:00Z",
+        )?,
         "selection" => choice(field, value)?,
         "binary" | "image" => binary(value)?,
         "reference" => reference(value)?,
@@ -41,9 +45,12 @@ fn integer(value: &Value) -> Result<Value, String> {
     let expected = || format!("a whole number from {} to {}", i32::MIN, i32::MAX);
     let number = match value {
         // A whole number that Postgres spelled with a fraction, such as 7.0, is one.
-        Value::Number(number) => {
-            number.as_i64().or_else(|| number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e15).map(|float| float as i64))
-        }
+        Value::Number(number) => number.as_i64().or_else(|| {
+            number
+                .as_f64()
+                .filter(|float| float.fract() == 0.0 && float.abs() < 1e15)
+                .map(|float| float as i64)
+        }),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
@@ -74,7 +81,11 @@ fn text(value: &Value) -> Result<Value, String> {
 }
 
 fn time(value: &Value, read: fn(&str) -> Option<String>, expected: &str) -> Result<Value, String> {
-    value.as_str().and_then(read).map(Value::from).ok_or_else(|| expected.to_owned())
+    value
+        .as_str()
+        .and_then(read)
+        .map(Value::from)
+        .ok_or_else(|| expected.to_owned())
 }
 
 fn choice(field: &Field, value: &Value) -> Result<Value, String> {
@@ -162,19 +173,31 @@ mod tests {
             ("text", json!({}), None),
             ("date", json!("2024-01-31"), Some(json!("2024-01-31"))),
             ("date", json!("31.1.2024"), None),
-            ("datetime", json!("2024-01-31T09:00:00+01:00"), Some(json!("2024-01-31 08:00:00"))),
+            (
+                "datetime",
+                json!("2024-01-31T09:00:00+01:00"),
+                Some(json!("2024-01-31 08:00:00")),
+            ),
             ("datetime", json!(1_700_000_000), None),
             ("selection", json!("draft"), Some(json!("draft"))),
             ("selection", json!("Draft"), None),
             ("binary", json!("aGVs\nbG8="), Some(json!("aGVsbG8="))),
             ("binary", json!("\\x6869"), None),
             ("binary", json!("data:image/png;base64,aGk="), None),
-            ("reference", json!("res.partner,7"), Some(json!("res.partner,7"))),
+            (
+                "reference",
+                json!("res.partner,7"),
+                Some(json!("res.partner,7")),
+            ),
             ("reference", json!("res.partner,0"), None),
             ("reference", json!("7"), None),
         ];
         for (kind, given, expected) in table {
-            assert_eq!(read(&field(kind), &given).ok(), expected.map(Typed::Scalar), "{kind} {given}");
+            assert_eq!(
+                read(&field(kind), &given).ok(),
+                expected.map(Typed::Scalar),
+                "{kind} {given}"
+            );
         }
         let refused = read(&field("selection"), &json!("sent")).unwrap_err();
         assert!(refused.contains("draft") && refused.contains("done"));
@@ -182,9 +205,18 @@ mod tests {
 
     #[test]
     fn forms_that_load_cannot_carry_come_late() {
-        assert_eq!(read(&field("properties"), &json!({"a": 1})), Ok(Typed::Late(json!({"a": 1}))));
+        assert_eq!(
+            read(&field("properties"), &json!({"a": 1})),
+            Ok(Typed::Late(json!({"a": 1})))
+        );
         assert!(read(&field("properties"), &json!("x")).is_err());
-        assert_eq!(read(&field("json"), &json!({"a": 1})), Ok(Typed::Json(json!({"a": 1}))));
-        assert_eq!(read(&field("made_up"), &json!([1])), Ok(Typed::Late(json!([1]))));
+        assert_eq!(
+            read(&field("json"), &json!({"a": 1})),
+            Ok(Typed::Json(json!({"a": 1})))
+        );
+        assert_eq!(
+            read(&field("made_up"), &json!([1])),
+            Ok(Typed::Late(json!([1])))
+        );
     }
 }

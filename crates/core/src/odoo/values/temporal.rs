@@ -17,14 +17,24 @@ pub(super) fn date(text: &str) -> Option<String> {
 pub(super) fn datetime(text: &str) -> Option<String> {
     let text = text.trim();
     let (day, rest) = split_date(text)?;
-    let (seconds, offset) = if rest.is_empty() { (0, 0) } else { clock(rest)? };
+    let (seconds, offset) = if rest.is_empty() {
+        (0, 0)
+    } else {
+        clock(rest)?
+    };
     let total = days_from_civil(day.0, day.1, day.2) * 86_400 + seconds - offset;
     let utc = civil_from_days(total.div_euclid(86_400));
     if !(1..=9999).contains(&utc.0) {
         return None;
     }
     let second = total.rem_euclid(86_400);
-    Some(format!("{} {:02}:{:02}:{:02}", render_date(utc), second / 3_600, second / 60 % 60, second % 60))
+    Some(format!(
+        "{} {:02}:{:02}:{:02}",
+        render_date(utc),
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    ))
 }
 
 type Day = (i64, i64, i64);
@@ -40,7 +50,11 @@ fn split_date(text: &str) -> Option<(Day, &str)> {
     if bytes[4] != b'-' || bytes[7] != b'-' {
         return None;
     }
-    let day = (number(&head[..4])?, number(&head[5..7])?, number(&head[8..])?);
+    let day = (
+        number(&head[..4])?,
+        number(&head[5..7])?,
+        number(&head[8..])?,
+    );
     let leap = day.0 % 4 == 0 && (day.0 % 100 != 0 || day.0 % 400 == 0);
     let days = match day.1 {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
@@ -68,7 +82,10 @@ fn clock(text: &str) -> Option<(i64, i64)> {
     if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    Some((hour * 3_600 + minute * 60 + second, offset(zone.trim_start())?))
+    Some((
+        hour * 3_600 + minute * 60 + second,
+        offset(zone.trim_start())?,
+    ))
 }
 
 fn offset(zone: &str) -> Option<i64> {
@@ -94,7 +111,11 @@ fn two(text: &str) -> Option<i64> {
 }
 
 fn number(text: &str) -> Option<i64> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 /// The day that is so many days after 1970-01-01 (Howard Hinnant's algorithm, the reverse of [`days_from_civil`]).
@@ -105,7 +126,11 @@ fn civil_from_days(days: i64) -> Day {
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, of_year - (153 * shifted + 2) / 5 + 1)
 }
@@ -139,10 +164,31 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused() {
         for text in [
-            "", "now", "infinity", "2024", "2024-1-1", "2024-13-01", "2023-02-29", "2024-01-32", "2024-01-01T", "2024-01-01X10:00",
-            "2024-01-01T24:00:00", "2024-01-01T10:60", "2024-01-01T10:00:60", "2024-01-01T10", "2024-01-01T10:00:00.Z",
-            "2024-01-01T10:00:00+", "2024-01-01T10:00:00+2", "2024-01-01T10:00:00+99:00", "0000-01-01", "2024-01-01T1é:00",
-            "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "20240101T100000", "é024-01-01", "2024-01-01Té",
+            "",
+            "now",
+            "infinity",
+            "2024",
+            "2024-1-1",
+            "2024-13-01",
+            "2023-02-29",
+            "2024-01-32",
+            "2024-01-01T",
+            "2024-01-01X10:00",
+            "2024-01-01T24:00:00",
+            "2024-01-01T10:60",
+            "2024-01-01T10:00:60",
+            "2024-01-01T10",
+            "2024-01-01T10:00:00.Z",
+            "2024-01-01T10:00:00+",
+            "2024-01-01T10:00:00+2",
+            "2024-01-01T10:00:00+99:00",
+            "0000-01-01",
+            "2024-01-01T1é:00",
+            "0001-01-01T00:00:00+01:00",
+            "9999-12-31T23:59:59-01:00",
+            "20240101T100000",
+            "é024-01-01",
+            "2024-01-01Té",
         ] {
             assert_eq!(datetime(text), None, "{text}");
         }

@@ -35,9 +35,22 @@ impl FieldSource for Sales {
 
 fn read(payload: Value, purpose: Purpose) -> Result<Values, Failure> {
     let endpoint = Endpoint::parse("https://h", &json!({})).unwrap();
-    let naming = Naming { namespace: "ns", connection: "odoo" };
-    let reader = Reader { endpoint: &endpoint, naming, source: &Sales };
-    read_payload(reader, "sale.order", payload.as_object().unwrap(), purpose, "ns.order")
+    let naming = Naming {
+        namespace: "ns",
+        connection: "odoo",
+    };
+    let reader = Reader {
+        endpoint: &endpoint,
+        naming,
+        source: &Sales,
+    };
+    read_payload(
+        reader,
+        "sale.order",
+        payload.as_object().unwrap(),
+        purpose,
+        "ns.order",
+    )
 }
 
 fn refused(payload: Value, purpose: Purpose) -> String {
@@ -60,12 +73,26 @@ fn a_whole_order() {
     )
     .unwrap();
     assert_eq!(values["partner_id"], Typed::One(Some(Reference::Id(7))));
-    assert_eq!(values["date_order"], Typed::Scalar(json!("2024-01-31 08:00:00")));
+    assert_eq!(
+        values["date_order"],
+        Typed::Scalar(json!("2024-01-31 08:00:00"))
+    );
     assert_eq!(values["locked"], Typed::Scalar(json!(false)));
-    let Typed::Lines(lines) = &values["order_line"] else { panic!() };
-    assert_eq!(lines[0].identity, Reference::External(line_external_id("ns.order", "order_line", "1")));
-    assert_eq!(lines[1].identity, Reference::External(line_external_id("ns.order", "order_line", "2")));
-    assert!(!lines[0].values.contains_key("order_id"), "the line belongs to the record it stands in");
+    let Typed::Lines(lines) = &values["order_line"] else {
+        panic!()
+    };
+    assert_eq!(
+        lines[0].identity,
+        Reference::External(line_external_id("ns.order", "order_line", "1"))
+    );
+    assert_eq!(
+        lines[1].identity,
+        Reference::External(line_external_id("ns.order", "order_line", "2"))
+    );
+    assert!(
+        !lines[0].values.contains_key("order_id"),
+        "the line belongs to the record it stands in"
+    );
 }
 
 #[test]
@@ -77,13 +104,24 @@ fn lines_in_every_form() {
     ];
     for form in forms {
         let values = read(json!({"order_line": form}), Purpose::Create).unwrap();
-        let Typed::Lines(lines) = &values["order_line"] else { panic!() };
+        let Typed::Lines(lines) = &values["order_line"] else {
+            panic!()
+        };
         assert_eq!(lines.len(), 2);
     }
-    let values = read(json!({"order_line": [[1, 12, {"name": "a"}]]}), Purpose::Update).unwrap();
-    let Typed::Lines(lines) = &values["order_line"] else { panic!() };
+    let values = read(
+        json!({"order_line": [[1, 12, {"name": "a"}]]}),
+        Purpose::Update,
+    )
+    .unwrap();
+    let Typed::Lines(lines) = &values["order_line"] else {
+        panic!()
+    };
     assert_eq!(lines[0].identity, Reference::Id(12));
-    assert_eq!(read(json!({"order_line": null}), Purpose::Update).unwrap()["order_line"], Typed::Lines(vec![]));
+    assert_eq!(
+        read(json!({"order_line": null}), Purpose::Update).unwrap()["order_line"],
+        Typed::Lines(vec![])
+    );
 }
 
 #[test]
@@ -101,12 +139,24 @@ fn what_is_refused_names_its_field() {
         (json!({"order_line": [[2, 7]]}), "order_line"),
         (json!({"order_line": [[6, 0, [7]]]}), "order_line"),
         (json!({"order_line": [{"key": "1"}]}), "order_line[0]"),
-        (json!({"order_line": [{"key": "", "name": "a"}]}), "order_line[0]"),
-        (json!({"order_line": [{"key": "1", "name": "a"}, {"key": 1, "name": "b"}]}), "order_line[1]"),
+        (
+            json!({"order_line": [{"key": "", "name": "a"}]}),
+            "order_line[0]",
+        ),
+        (
+            json!({"order_line": [{"key": "1", "name": "a"}, {"key": 1, "name": "b"}]}),
+            "order_line[1]",
+        ),
         (json!({"order_line": [{"nam": "a"}]}), "sale.order.line"),
         (json!({"order_line": [{"name": "a\u{0}"}]}), "name"),
-        (json!({"order_line": [{"children_ids": []}]}), "children_ids"),
-        (json!({"order_line": [[1, 12, {"name": "a"}]]}), "order_line[0]"),
+        (
+            json!({"order_line": [{"children_ids": []}]}),
+            "children_ids",
+        ),
+        (
+            json!({"order_line": [[1, 12, {"name": "a"}]]}),
+            "order_line[0]",
+        ),
     ];
     for (payload, name) in table {
         let message = refused(payload.clone(), Purpose::Create);

@@ -1,0 +1,108 @@
+//! What answers say about a connection: its circuit, its pauses.
+
+use std::time::{Duration, Instant};
+
+use pg_etl_core::breaker::{self, Effect};
+use pg_etl_core::failure::{ErrorClass, Failure};
+use pg_etl_core::outbox::Outcome;
+
+use super::engine::Engine;
+use super::lane::OPEN_AT;
+use super::session::{Aborted, transaction};
+use crate::connections::store::{self as connections, Lesson};
+
+/// How often a success is written down for the health report.
+const OK_EVERY: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Writes down what an answer, or its absence, says about the connection, and opens or closes it accordingly.
+    pub(super) fn learn(&mut self, name: &str, failure: Option<&Failure>) -> Result<(), Aborted> {
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Ok(());
+        };
+        let effect = breaker::effect(failure, lane.look.failures, &mut rand::rng());
+        let fresh = lane
+            .last_ok_written
+            .is_none_or(|at| at.elapsed() >= OK_EVERY);
+        if effect == Effect::Close && lane.look.failures == 0 && !fresh {
+            return Ok(());
+        }
+        let client = lane.known_client();
+        let mut lesson = Lesson {
+            answered: effect == Effect::Close,
+            failures: lane.look.failures,
+            class: failure.map(|failure| failure.class.name()),
+            error: failure.map(|failure| failure.message.clone()),
+            remedy: failure.and_then(|failure| failure.remedy.clone()),
+            protocol: client
+                .and_then(|client| client.known_protocol())
+                .map(pg_etl_core::odoo::ProtocolKind::name),
+            version: client.and_then(|client| client.known_version()),
+            ..Lesson::default()
+        };
+        match &effect {
+            Effect::Close => {
+                lesson.failures = 0;
+                // About rows, not about the endpoint: the rows keep it.
+                (lesson.class, lesson.error, lesson.remedy) = (None, None, None);
+            }
+            Effect::Count => lesson.failures += 1,
+            Effect::Open { probe_in } => {
+                lesson.failures = (lesson.failures + 1).max(OPEN_AT);
+                lesson.probe_in = Some(probe_in.as_secs_f64());
+            }
+            Effect::Throttle { wait } => {
+                // It answered: it is not dead, and no probe would come to close the circuit.
+                lesson.failures = 0;
+                lesson.throttle = Some(wait.as_secs_f64());
+            }
+            Effect::Pause { reason } => lesson.pause = Some(reason.clone()),
+        }
+        transaction(|| connections::learn(name, &lesson))?;
+        lane.look.failures = lesson.failures;
+        lane.look.probe_in = lesson.probe_in;
+        lane.look.throttled_for = lesson.throttle;
+        lane.look.paused |= lesson.pause.is_some();
+        if effect == Effect::Close {
+            lane.last_ok_written = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+}
+
+/// What one batch taught.
+#[derive(Clone)]
+pub enum Teaches {
+    /// Nothing was asked.
+    Nothing,
+    Answered,
+    Failed(Failure),
+}
+
+/// What the outcomes of one batch say about the endpoint: the gravest failure that is the endpoint's, else that it answered.
+pub fn teaches(outcomes: &[(i64, Outcome)]) -> Teaches {
+    let gravity = |failure: &&Failure| match failure.class {
+        ErrorClass::Misconfigured => 4,
+        ErrorClass::Throttled => 3,
+        ErrorClass::Unreachable => 2,
+        ErrorClass::Unknown | ErrorClass::Server => 1,
+        _ => 0,
+    };
+    let failures = outcomes.iter().filter_map(|(_, outcome)| match outcome {
+        Outcome::Failed(failure) => Some(failure),
+        Outcome::Delivered { .. } => None,
+    });
+    let gravest = failures.max_by_key(gravity);
+    let delivered = outcomes
+        .iter()
+        .any(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. }));
+    match gravest {
+        // One row that Odoo chokes on says nothing against an endpoint that took its neighbours.
+        Some(failure) if gravity(&failure) > 1 || (gravity(&failure) == 1 && !delivered) => {
+            Teaches::Failed(failure.clone())
+        }
+        Some(_) | None => Teaches::Answered,
+    }
+}
+
