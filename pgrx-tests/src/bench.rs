@@ -96,7 +96,11 @@ impl Builder {
     /// Starts everything.
     #[track_caller]
     pub fn start(self) -> Bench {
-        let slot = if self.alone { Slot::alone() } else { Slot::shared() };
+        let slot = if self.alone {
+            Slot::alone()
+        } else {
+            Slot::shared()
+        };
         let (sim, endpoint) = match self.endpoint {
             Some(endpoint) => (None, endpoint),
             None => {
@@ -112,7 +116,9 @@ impl Builder {
             // Parallel queries would only slow small tests down; retries shall come soon.
             .setting("max_parallel_workers_per_gather", "0");
         if self.preload.contains(&"pg_etl") {
-            cluster = cluster.setting("etl.backoff_base", "1s").setting("etl.backoff_cap", "2s");
+            cluster = cluster
+                .setting("etl.backoff_base", "1s")
+                .setting("etl.backoff_cap", "2s");
         }
         for (name, value) in &self.settings {
             cluster = cluster.setting(name, value);
@@ -124,8 +130,17 @@ impl Builder {
             cluster = cluster.own_identity();
         }
         let cluster = cluster.start().expect("the cluster starts");
-        cluster.client("postgres").expect("a connection").run(&format!("CREATE DATABASE {DATABASE}"));
-        let bench = Bench { cluster, sim, endpoint, options: self.options, _slot: slot };
+        cluster
+            .client("postgres")
+            .expect("a connection")
+            .run(&format!("CREATE DATABASE {DATABASE}"));
+        let bench = Bench {
+            cluster,
+            sim,
+            endpoint,
+            options: self.options,
+            _slot: slot,
+        };
         let mut db = bench.client();
         if self.extension {
             db.run("CREATE EXTENSION pg_etl");
@@ -192,8 +207,13 @@ impl Bench {
     #[track_caller]
     pub fn reconnect(&self) -> Client {
         eventually_some(PATIENCE, "the server to take connections", || {
-            let mut client = self.cluster.client(DATABASE).map_err(|error| format!("{error:#}"))?;
-            client.simple_query("SELECT 1").map_err(|error| error.to_string())?;
+            let mut client = self
+                .cluster
+                .client(DATABASE)
+                .map_err(|error| format!("{error:#}"))?;
+            client
+                .simple_query("SELECT 1")
+                .map_err(|error| error.to_string())?;
             Ok::<_, String>(client)
         })
     }
@@ -201,16 +221,29 @@ impl Bench {
     /// Makes (or replaces) the connection `odoo`; `more` is laid over the usual options.
     #[track_caller]
     pub fn connect(&self, db: &mut Client, more: Value) {
+        self.connect_with(db, more, KEY_VARIABLE);
+    }
+
+    /// The same with the secret in another variable of the server's environment.
+    #[track_caller]
+    pub fn connect_with(&self, db: &mut Client, more: Value, variable: &str) {
         let mut options = json!({
             "database": self.endpoint.database,
             "login": self.endpoint.login,
             "allow_methods": ["sale.order.action_confirm"],
         });
-        for (name, value) in self.options.iter().chain(more.as_object().expect("options are an object")) {
+        for (name, value) in self
+            .options
+            .iter()
+            .chain(more.as_object().expect("options are an object"))
+        {
             options[name] = value.clone();
         }
-        let secret = format!("env:{KEY_VARIABLE}");
-        let set = db.execute("SELECT etl.set_connection('odoo', 'odoo', $1, $2, secret => $3)", &[&self.endpoint.url, &options, &secret]);
+        let secret = format!("env:{variable}");
+        let set = db.execute(
+            "SELECT etl.set_connection('odoo', 'odoo', $1, $2, secret => $3)",
+            &[&self.endpoint.url, &options, &secret],
+        );
         set.expect("etl.set_connection");
     }
 
@@ -218,11 +251,14 @@ impl Bench {
     #[track_caller]
     pub fn worker(&self) -> i32 {
         let mut client = self.client_in("postgres");
-        eventually_some(PATIENCE, "one worker in the database", || {
-            match Worker::of(&mut client, DATABASE).as_slice() {
-                [worker] => Ok(worker.pid),
-                others => Err(others.to_vec()),
-            }
+        eventually_some(PATIENCE, "one worker in the database", || match Worker::of(
+            &mut client,
+            DATABASE,
+        )
+        .as_slice()
+        {
+            [worker] => Ok(worker.pid),
+            others => Err(others.to_vec()),
         })
     }
 }
@@ -232,7 +268,10 @@ impl Drop for Bench {
         if std::thread::panicking() {
             let log = self.cluster.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the server's log ends with:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+            eprintln!(
+                "--- the server's log ends with:\n{}",
+                lines[lines.len().saturating_sub(60)..].join("\n")
+            );
         }
     }
 }

@@ -36,7 +36,8 @@ impl OutboxRow {
     /// The Odoo record it became.
     #[track_caller]
     pub fn record(&self) -> i64 {
-        self.odoo_id.unwrap_or_else(|| panic!("no Odoo id on {self:?}"))
+        self.odoo_id
+            .unwrap_or_else(|| panic!("no Odoo id on {self:?}"))
     }
 }
 
@@ -52,7 +53,13 @@ pub trait Sql {
     fn refused(&mut self, sql: &str) -> postgres::error::DbError;
 
     /// `etl.enqueue` with the arguments that most tests give.
-    fn enqueue(&mut self, model: &str, operation: &str, payload: Value, record_key: Option<&str>) -> i64;
+    fn enqueue(
+        &mut self,
+        model: &str,
+        operation: &str,
+        payload: Value,
+        record_key: Option<&str>,
+    ) -> i64;
     fn row(&mut self, id: i64) -> OutboxRow;
     /// Rows of a status.
     fn count(&mut self, status: &str) -> i64;
@@ -96,13 +103,25 @@ impl Sql for Client {
     fn refused(&mut self, sql: &str) -> postgres::error::DbError {
         match self.batch_execute(sql) {
             Ok(()) => panic!("must be refused: {sql}"),
-            Err(error) => error.as_db_error().cloned().unwrap_or_else(|| panic!("{sql}\nended with: {}", words(&error))),
+            Err(error) => error
+                .as_db_error()
+                .cloned()
+                .unwrap_or_else(|| panic!("{sql}\nended with: {}", words(&error))),
         }
     }
 
     #[track_caller]
-    fn enqueue(&mut self, model: &str, operation: &str, payload: Value, record_key: Option<&str>) -> i64 {
-        self.one("SELECT etl.enqueue($1, $2, $3, record_key => $4)", &[&model, &operation, &payload, &record_key])
+    fn enqueue(
+        &mut self,
+        model: &str,
+        operation: &str,
+        payload: Value,
+        record_key: Option<&str>,
+    ) -> i64 {
+        self.one(
+            "SELECT etl.enqueue($1, $2, $3, record_key => $4)",
+            &[&model, &operation, &payload, &record_key],
+        )
     }
 
     #[track_caller]
@@ -128,7 +147,10 @@ impl Sql for Client {
 
     #[track_caller]
     fn count(&mut self, status: &str) -> i64 {
-        self.one("SELECT count(*) FROM ops.odoo_outbox WHERE status = $1", &[&status])
+        self.one(
+            "SELECT count(*) FROM ops.odoo_outbox WHERE status = $1",
+            &[&status],
+        )
     }
 
     #[track_caller]
@@ -136,15 +158,25 @@ impl Sql for Client {
         eventually_some(PATIENCE, &format!("row {id} to be {status}"), || {
             let row = self.row(id);
             let ended = matches!(row.status.as_str(), "done" | "failed" | "cancelled");
-            assert!(!ended || row.status == status, "must become {status}: {row:?}");
-            if row.status == status { Ok(row) } else { Err(row) }
+            assert!(
+                !ended || row.status == status,
+                "must become {status}: {row:?}"
+            );
+            if row.status == status {
+                Ok(row)
+            } else {
+                Err(row)
+            }
         })
     }
 
     #[track_caller]
     fn await_empty(&mut self, limit: Duration) {
         eventually(limit, "an outbox without queued or processing rows", || {
-            self.one::<i64>("SELECT count(*) FROM ops.odoo_outbox WHERE status IN ('queued', 'processing')", &[]) == 0
+            self.one::<i64>(
+                "SELECT count(*) FROM ops.odoo_outbox WHERE status IN ('queued', 'processing')",
+                &[],
+            ) == 0
         });
     }
 

@@ -32,7 +32,8 @@ pub use wait::{PATIENCE, eventually, eventually_some, measure};
 /// What most tests need.
 pub mod prelude {
     pub use crate::{
-        Bench, Endpoint, OutboxRow, PATIENCE, Seen, Sql, Worker, eventually, eventually_some, kill9, measure,
+        Bench, Endpoint, OutboxRow, PATIENCE, Seen, Sql, Worker, eventually, eventually_some,
+        kill9, measure,
     };
     pub use odoo_sim::{Effect, Fault, Sim};
     pub use postgres::Client;

@@ -18,7 +18,12 @@ pub struct Endpoint {
 impl From<&Sim> for Endpoint {
     fn from(sim: &Sim) -> Self {
         let admin = sim.admin();
-        Self { url: sim.url(), database: sim.database().to_owned(), login: admin.login, key: admin.keys[0].key.clone() }
+        Self {
+            url: sim.url(),
+            database: sim.database().to_owned(),
+            login: admin.login,
+            key: admin.keys[0].key.clone(),
+        }
     }
 }
 

@@ -23,7 +23,12 @@ impl Worker {
         );
         rows.expect("pg_stat_activity")
             .iter()
-            .map(|row| Self { pid: row.get(0), database: row.get(1), backend_type: row.get(2), application: row.get(3) })
+            .map(|row| Self {
+                pid: row.get(0),
+                database: row.get(1),
+                backend_type: row.get(2),
+                application: row.get(3),
+            })
             .collect()
     }
 

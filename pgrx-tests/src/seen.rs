@@ -38,7 +38,10 @@ impl Seen for Sim {
     }
 
     fn partner_names(&self, prefix: &str) -> Vec<String> {
-        let names = self.records("res.partner").into_iter().filter_map(|record| record["name"].as_str().map(str::to_owned));
+        let names = self
+            .records("res.partner")
+            .into_iter()
+            .filter_map(|record| record["name"].as_str().map(str::to_owned));
         names.filter(|name| name.starts_with(prefix)).collect()
     }
 
@@ -49,7 +52,14 @@ impl Seen for Sim {
     }
 
     fn changes(&self) -> Vec<Logged> {
-        const CHANGING: [&str; 6] = ["load", "create", "write", "web_save_multi", "unlink", "action_confirm"];
+        const CHANGING: [&str; 6] = [
+            "load",
+            "create",
+            "write",
+            "web_save_multi",
+            "unlink",
+            "action_confirm",
+        ];
         let mut calls = self.requests();
         calls.retain(|call| CHANGING.contains(&call.method.as_str()));
         calls

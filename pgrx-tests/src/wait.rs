@@ -17,19 +17,28 @@ pub fn eventually(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) 
         if holds() {
             return begin.elapsed();
         }
-        assert!(begin.elapsed() < limit, "waited {limit:?} in vain for: {what}");
+        assert!(
+            begin.elapsed() < limit,
+            "waited {limit:?} in vain for: {what}"
+        );
         std::thread::sleep(PACE);
     }
 }
 
 /// Looks until there is an answer, and gives it. Panics with `what` and the last refusal after `limit`.
 #[track_caller]
-pub fn eventually_some<T, E: Debug>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<T, E>) -> T {
+pub fn eventually_some<T, E: Debug>(
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Result<T, E>,
+) -> T {
     let begin = Instant::now();
     loop {
         match look() {
             Ok(found) => return found,
-            Err(last) if begin.elapsed() >= limit => panic!("waited {limit:?} in vain for: {what}; last seen: {last:?}"),
+            Err(last) if begin.elapsed() >= limit => {
+                panic!("waited {limit:?} in vain for: {what}; last seen: {last:?}")
+            }
             Err(_) => std::thread::sleep(PACE),
         }
     }

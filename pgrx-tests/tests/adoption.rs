@@ -12,7 +12,10 @@ fn old_deployment() -> Bench {
 }
 
 fn node(db: &mut Client) -> u32 {
-    db.one("SELECT relfilenode FROM pg_class WHERE oid = 'ops.odoo_outbox'::regclass", &[])
+    db.one(
+        "SELECT relfilenode FROM pg_class WHERE oid = 'ops.odoo_outbox'::regclass",
+        &[],
+    )
 }
 
 #[test]
@@ -21,8 +24,20 @@ fn an_old_deployment_goes_on() {
     let mut db = bench.client();
     let before = node(&mut db);
     let report: Value = db.one("SELECT etl.setup()", &[]);
-    assert_eq!(report["adopted"], json!(["ops.odoo_sync_runs", "ops.odoo_outbox", "ops.odoo_sync_config"]), "{report}");
-    assert_eq!(report["created"], json!(["ops.odoo_sync_checkpoints"]), "{report}");
+    assert_eq!(
+        report["adopted"],
+        json!([
+            "ops.odoo_sync_runs",
+            "ops.odoo_outbox",
+            "ops.odoo_sync_config"
+        ]),
+        "{report}"
+    );
+    assert_eq!(
+        report["created"],
+        json!(["ops.odoo_sync_checkpoints"]),
+        "{report}"
+    );
     assert_eq!(node(&mut db), before, "the table is not rewritten");
 
     // Owner, rows, columns and things of others are what they were.
@@ -31,8 +46,14 @@ fn an_old_deployment_goes_on() {
         &[],
     );
     assert_eq!(owners, ["erp_owner"], "also of what was created");
-    assert_eq!(db.all::<String>("SELECT tenant FROM ops.odoo_outbox ORDER BY id", &[]), ["east", "west", "west", "west"]);
-    assert_eq!(db.one::<String>("SELECT note FROM ops.recent_deploys", &[]), "not ours");
+    assert_eq!(
+        db.all::<String>("SELECT tenant FROM ops.odoo_outbox ORDER BY id", &[]),
+        ["east", "west", "west", "west"]
+    );
+    assert_eq!(
+        db.one::<String>("SELECT note FROM ops.recent_deploys", &[]),
+        "not ours"
+    );
     assert_eq!(db.one::<i32>("SELECT ops.answer()", &[]), 42);
     let rights: bool = db.one(
         "SELECT has_table_privilege('app_writer', 'ops.odoo_outbox', 'INSERT') AND NOT has_table_privilege('app_writer', 'ops.odoo_outbox', 'SELECT')
@@ -40,20 +61,52 @@ fn an_old_deployment_goes_on() {
         &[],
     );
     assert!(rights);
-    assert!(!db.one::<bool>("SELECT relrowsecurity FROM pg_class WHERE oid = 'ops.odoo_outbox'::regclass", &[]), "old writers know no policy");
-    assert_eq!(db.one::<Value>("SELECT value FROM ops.odoo_sync_config WHERE key = 'sb_to_odoo:res.partner'", &[]), json!({"max_batch": 50}));
+    assert!(
+        !db.one::<bool>(
+            "SELECT relrowsecurity FROM pg_class WHERE oid = 'ops.odoo_outbox'::regclass",
+            &[]
+        ),
+        "old writers know no policy"
+    );
+    assert_eq!(
+        db.one::<Value>(
+            "SELECT value FROM ops.odoo_sync_config WHERE key = 'sb_to_odoo:res.partner'",
+            &[]
+        ),
+        json!({"max_batch": 50})
+    );
 
     // What waited is delivered; so is what was cut off; what had ended stays.
     bench.connect(&mut db, json!({}));
     db.await_empty(PATIENCE);
-    let names: Vec<String> = bench.sim().records("res.partner").iter().map(|partner| partner["name"].as_str().unwrap_or_default().to_owned()).collect();
+    let names: Vec<String> = bench
+        .sim()
+        .records("res.partner")
+        .iter()
+        .map(|partner| partner["name"].as_str().unwrap_or_default().to_owned())
+        .collect();
     for delivered in ["Old queued", "Old processing"] {
-        assert_eq!(names.iter().filter(|name| *name == delivered).count(), 1, "{delivered} in {names:?}");
+        assert_eq!(
+            names.iter().filter(|name| *name == delivered).count(),
+            1,
+            "{delivered} in {names:?}"
+        );
     }
-    assert!(!names.iter().any(|name| name == "Old done" || name == "Old failed"), "{names:?}");
+    assert!(
+        !names
+            .iter()
+            .any(|name| name == "Old done" || name == "Old failed"),
+        "{names:?}"
+    );
     let ends: Vec<String> = db.all("SELECT status FROM ops.odoo_outbox ORDER BY id", &[]);
     assert_eq!(ends, ["done", "done", "done", "failed"]);
-    assert_eq!(db.one::<i32>("SELECT attempts FROM ops.odoo_outbox WHERE idempotency_key = 'old-4'", &[]), 5);
+    assert_eq!(
+        db.one::<i32>(
+            "SELECT attempts FROM ops.odoo_outbox WHERE idempotency_key = 'old-4'",
+            &[]
+        ),
+        5
+    );
 
     // The user's own trigger went on firing.
     let seen: Vec<String> = db.all("SELECT status FROM ops.outbox_history WHERE id = (SELECT min(id) FROM ops.odoo_outbox) ORDER BY at", &[]);
@@ -65,7 +118,10 @@ fn the_old_trigger_and_its_user_know_nothing_and_deliver() {
     let bench = old_deployment();
     let mut db = bench.client();
     bench.connect(&mut db, json!({}));
-    assert!(!db.one::<bool>("SELECT has_schema_privilege('app_writer', 'etl', 'USAGE')", &[]));
+    assert!(!db.one::<bool>(
+        "SELECT has_schema_privilege('app_writer', 'etl', 'USAGE')",
+        &[]
+    ));
     let dsn = bench.cluster.dsn_as("app_writer", pg_etl_tests::DATABASE);
     let mut app = Client::connect(&dsn, postgres::NoTls).expect("the old user connects");
     app.run("INSERT INTO public.odoo_partners (name, email) VALUES ('Ada', 'ada@example.com'), ('Bob', NULL)");
@@ -74,7 +130,10 @@ fn the_old_trigger_and_its_user_know_nothing_and_deliver() {
     assert_eq!(db.all::<String>("SELECT last_error FROM ops.odoo_outbox WHERE idempotency_key NOT LIKE 'old-%' AND status <> 'done'", &[]), [""; 0]);
     let partners = bench.sim().records("res.partner");
     for name in ["Ada", "Bob", "Cyd"] {
-        assert!(partners.iter().any(|partner| partner["name"] == name), "{name}");
+        assert!(
+            partners.iter().any(|partner| partner["name"] == name),
+            "{name}"
+        );
     }
     let said = app.refused("SELECT count(*) FROM ops.odoo_outbox");
     assert_eq!(said.code().code(), "42501", "the old user gained nothing");
@@ -102,7 +161,10 @@ fn missing_columns_are_added_without_a_rewrite() {
         &[],
     );
     assert_eq!(well, 100_000);
-    assert_eq!(db.one::<i64>("SELECT count(*) FROM etl.queue WHERE fresh", &[]), 100_000);
+    assert_eq!(
+        db.one::<i64>("SELECT count(*) FROM etl.queue WHERE fresh", &[]),
+        100_000
+    );
 }
 
 #[test]
@@ -113,14 +175,23 @@ fn narrow_and_unvalidated_checks_give_way() {
     db.run("ALTER TABLE ops.odoo_outbox ADD CONSTRAINT attempts_sane CHECK (attempts < 1000)");
     bench.connect(&mut db, json!({}));
     db.await_empty(PATIENCE);
-    let id: i64 = db.one("SELECT etl.enqueue('res.partner', 'call', '{\"method\": \"nothing\", \"ids\": [1]}')", &[]);
+    let id: i64 = db.one(
+        "SELECT etl.enqueue('res.partner', 'call', '{\"method\": \"nothing\", \"ids\": [1]}')",
+        &[],
+    );
     db.await_status(id, "failed");
     db.run(&format!("SELECT etl.cancel({id}, 'a test')"));
     assert_eq!(db.row(id).status, "cancelled");
-    let refused = db.refused(&format!("UPDATE ops.odoo_outbox SET status = 'lost' WHERE id = {id}"));
+    let refused = db.refused(&format!(
+        "UPDATE ops.odoo_outbox SET status = 'lost' WHERE id = {id}"
+    ));
     assert_eq!(refused.code().code(), "23514");
     let left: Vec<String> = db.all("SELECT conname::text FROM pg_constraint WHERE conrelid = 'ops.odoo_outbox'::regclass AND conname IN ('short_model', 'attempts_sane') ORDER BY 1", &[]);
-    assert_eq!(left, ["attempts_sane", "short_model"], "the user's own checks stay");
+    assert_eq!(
+        left,
+        ["attempts_sane", "short_model"],
+        "the user's own checks stay"
+    );
 }
 
 #[test]

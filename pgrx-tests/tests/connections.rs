@@ -14,43 +14,113 @@ fn unconnected() -> (Bench, Client) {
 fn what_is_no_endpoint_is_refused_with_a_hint() {
     let (_bench, mut db) = unconnected();
     let bad_urls = [
-        "", "erp", "erp.example.com", "https://", "ftp://erp.example.com", "file:///etc/passwd", "javascript:alert(1)", "https://erp.example.com:99999",
-        "https://erp.example.com/ x", "https://erp.example.com\n", "http://[::1",
+        "",
+        "erp",
+        "erp.example.com",
+        "https://",
+        "ftp://erp.example.com",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://erp.example.com:99999",
+        "https://erp.example.com/ x",
+        "https://erp.example.com\n",
+        "http://[::1",
     ];
     for url in bad_urls {
         refused(&mut db, url, "'odoo', 'odoo'", "'{}'", "URL");
     }
-    for url in ["https://admin:canary-7731@erp.example.com", "https://canary-7731@erp.example.com", "https://erp.example.com?key=canary-7731", "https://erp.example.com#canary-7731"] {
+    for url in [
+        "https://admin:canary-7731@erp.example.com",
+        "https://canary-7731@erp.example.com",
+        "https://erp.example.com?key=canary-7731",
+        "https://erp.example.com#canary-7731",
+    ] {
         let said = refused(&mut db, url, "'odoo', 'odoo'", "'{}'", "URL");
-        assert!(!format!("{said:?}").contains("canary"), "what may be a password is not quoted: {said:?}");
+        assert!(
+            !format!("{said:?}").contains("canary"),
+            "what may be a password is not quoted: {said:?}"
+        );
     }
     for (options, words) in [
-        ("'[]'", "object"), ("'\"x\"'", "object"), ("'{\"databse\": \"x\"}'", "databse"), ("'{\"database\": 7}'", "database"), ("'{\"protocol\": \"xmlrpc\"}'", "protocol"),
-        ("'{\"protocol\": \"jsonrpc\"}'", "jsonrpc"), ("'{\"timeout\": -1}'", "timeout"), ("'{\"timeout\": \"5s\"}'", "timeout"), ("'{\"max_in_flight\": 0}'", "max_in_flight"),
-        ("'{\"rate_limit\": 0}'", "rate_limit"), ("'{\"context\": []}'", "context"), ("'{\"allow_methods\": [\"confirm\"]}'", "allow_methods"),
-        ("'{\"deny_models\": \"x\"}'", "deny_models"), ("'{\"ca_file\": \"ca.pem\"}'", "ca_file"),
+        ("'[]'", "object"),
+        ("'\"x\"'", "object"),
+        ("'{\"databse\": \"x\"}'", "databse"),
+        ("'{\"database\": 7}'", "database"),
+        ("'{\"protocol\": \"xmlrpc\"}'", "protocol"),
+        ("'{\"protocol\": \"jsonrpc\"}'", "jsonrpc"),
+        ("'{\"timeout\": -1}'", "timeout"),
+        ("'{\"timeout\": \"5s\"}'", "timeout"),
+        ("'{\"max_in_flight\": 0}'", "max_in_flight"),
+        ("'{\"rate_limit\": 0}'", "rate_limit"),
+        ("'{\"context\": []}'", "context"),
+        ("'{\"allow_methods\": [\"confirm\"]}'", "allow_methods"),
+        ("'{\"deny_models\": \"x\"}'", "deny_models"),
+        ("'{\"ca_file\": \"ca.pem\"}'", "ca_file"),
     ] {
-        refused(&mut db, "https://erp.example.com", "'odoo', 'odoo'", options, words);
+        refused(
+            &mut db,
+            "https://erp.example.com",
+            "'odoo', 'odoo'",
+            options,
+            words,
+        );
     }
     for (named, sqlstate) in [
-        ("'odoo', 'sap'", "22023"), ("'odoo', ''", "22023"), ("'', 'odoo'", "42602"), ("'Odoo', 'odoo'", "42602"), ("'a b', 'odoo'", "42602"),
-        ("repeat('x', 64), 'odoo'", "42602"), ("NULL, 'odoo'", "22004"), ("'odoo', NULL", "22004"),
+        ("'odoo', 'sap'", "22023"),
+        ("'odoo', ''", "22023"),
+        ("'', 'odoo'", "42602"),
+        ("'Odoo', 'odoo'", "42602"),
+        ("'a b', 'odoo'", "42602"),
+        ("repeat('x', 64), 'odoo'", "42602"),
+        ("NULL, 'odoo'", "22004"),
+        ("'odoo', NULL", "22004"),
     ] {
         let said = refused(&mut db, "https://erp.example.com", named, "'{}'", "");
         assert_eq!(said.code().code(), sqlstate, "{named}: {}", said.message());
     }
     let said = db.refused("SELECT etl.set_connection('odoo', 'odoo', NULL)");
     assert_eq!(said.code().code(), "22004");
-    assert_eq!(db.one::<i64>("SELECT count(*) FROM etl.connections", &[]), 0);
-    assert_eq!(db.one::<i64>("SELECT count(*) FROM etl.audit_log WHERE action = 'set_connection'", &[]), 0);
+    assert_eq!(
+        db.one::<i64>("SELECT count(*) FROM etl.connections", &[]),
+        0
+    );
+    assert_eq!(
+        db.one::<i64>(
+            "SELECT count(*) FROM etl.audit_log WHERE action = 'set_connection'",
+            &[]
+        ),
+        0
+    );
 }
 
 #[track_caller]
-fn refused(db: &mut Client, url: &str, named: &str, options: &str, words: &str) -> postgres::error::DbError {
-    let said = db.refused(&format!("SELECT etl.set_connection({named}, E'{}', {options})", url.replace('\n', "\\n")));
-    assert!(said.code().code().starts_with("22") || said.code().code() == "42602", "{url} {options}: {} {}", said.code().code(), said.message());
-    assert!(said.message().contains(words), "{url} {options}: {}", said.message());
-    assert!(said.hint().is_some_and(|hint| !hint.is_empty()), "{url} {options}: no hint with {}", said.message());
+fn refused(
+    db: &mut Client,
+    url: &str,
+    named: &str,
+    options: &str,
+    words: &str,
+) -> postgres::error::DbError {
+    let said = db.refused(&format!(
+        "SELECT etl.set_connection({named}, E'{}', {options})",
+        url.replace('\n', "\\n")
+    ));
+    assert!(
+        said.code().code().starts_with("22") || said.code().code() == "42602",
+        "{url} {options}: {} {}",
+        said.code().code(),
+        said.message()
+    );
+    assert!(
+        said.message().contains(words),
+        "{url} {options}: {}",
+        said.message()
+    );
+    assert!(
+        said.hint().is_some_and(|hint| !hint.is_empty()),
+        "{url} {options}: no hint with {}",
+        said.message()
+    );
     said
 }
 
@@ -60,8 +130,16 @@ fn every_kind_is_known_and_only_odoo_has_options() {
     for kind in ["odoo", "airbyte", "slack", "webhook", "github", "firecrawl"] {
         db.run(&format!("SELECT etl.set_connection('{kind}-1', '{kind}', 'https://{kind}.example.com', secret => 'vault:{kind}')"));
     }
-    assert_eq!(db.one::<i64>("SELECT count(*) FROM etl.connections_status WHERE state = 'not used yet'", &[]), 6);
-    let said = db.refused("SELECT etl.set_connection('w', 'webhook', 'https://example.com', '{\"database\": \"x\"}')");
+    assert_eq!(
+        db.one::<i64>(
+            "SELECT count(*) FROM etl.connections_status WHERE state = 'not used yet'",
+            &[]
+        ),
+        6
+    );
+    let said = db.refused(
+        "SELECT etl.set_connection('w', 'webhook', 'https://example.com', '{\"database\": \"x\"}')",
+    );
     assert_eq!(said.code().code(), "22023");
 }
 
@@ -70,19 +148,41 @@ fn a_connection_is_replaced_and_a_changed_url_names_its_secret_again() {
     let (_bench, mut db) = unconnected();
     db.run("SELECT etl.set_connection('odoo', 'odoo', 'https://old.example.com', '{\"database\": \"a\"}', 'env:ETL_OLD')");
     db.run("SELECT etl.set_connection('odoo', 'odoo', 'https://old.example.com', '{\"database\": \"b\"}')");
-    let kept: Vec<String> = db.all("SELECT concat_ws(' ', url, options->>'database', secret) FROM etl.connections", &[]);
-    assert_eq!(kept, ["https://old.example.com b env:ETL_OLD"], "options are replaced, the secret stays with its url");
-    for url in ["https://new.example.com", "https://old.example.com:8443", "http://old.example.com"] {
-        let said = db.refused(&format!("SELECT etl.set_connection('odoo', 'odoo', '{url}')"));
+    let kept: Vec<String> = db.all(
+        "SELECT concat_ws(' ', url, options->>'database', secret) FROM etl.connections",
+        &[],
+    );
+    assert_eq!(
+        kept,
+        ["https://old.example.com b env:ETL_OLD"],
+        "options are replaced, the secret stays with its url"
+    );
+    for url in [
+        "https://new.example.com",
+        "https://old.example.com:8443",
+        "http://old.example.com",
+    ] {
+        let said = db.refused(&format!(
+            "SELECT etl.set_connection('odoo', 'odoo', '{url}')"
+        ));
         assert_eq!(said.code().code(), "22023", "{url}");
-        assert!(said.hint().is_some_and(|hint| hint.contains("secret =>")), "{said:?}");
+        assert!(
+            said.hint().is_some_and(|hint| hint.contains("secret =>")),
+            "{said:?}"
+        );
     }
     db.run("SELECT etl.set_connection('odoo', 'odoo', 'https://new.example.com', secret => 'env:ETL_NEW')");
-    let kept: Vec<String> = db.all("SELECT concat_ws(' ', url, options::text, secret) FROM etl.connections", &[]);
+    let kept: Vec<String> = db.all(
+        "SELECT concat_ws(' ', url, options::text, secret) FROM etl.connections",
+        &[],
+    );
     assert_eq!(kept, ["https://new.example.com {} env:ETL_NEW"]);
     let audit: Vec<Value> = db.all("SELECT jsonb_build_object('before', before->'url', 'after', after->'url') FROM etl.audit_log WHERE action = 'set_connection' ORDER BY id", &[]);
     assert_eq!(audit.len(), 3, "one row per call that changed something");
-    assert_eq!(audit[2], json!({"before": "https://old.example.com", "after": "https://new.example.com"}));
+    assert_eq!(
+        audit[2],
+        json!({"before": "https://old.example.com", "after": "https://new.example.com"})
+    );
 }
 
 #[test]
@@ -93,12 +193,28 @@ fn deliveries_follow_a_replaced_connection() {
     db.await_status(first, "done");
     let moved = Sim::start(Config::default()).expect("another simulator");
     let set = "SELECT etl.set_connection('odoo', 'odoo', $1, $2, 'env:ETL_ODOO_KEY')";
-    db.execute(set, &[&moved.url(), &json!({"database": moved.database(), "login": "admin"})]).expect("set_connection");
+    db.execute(
+        set,
+        &[
+            &moved.url(),
+            &json!({"database": moved.database(), "login": "admin"}),
+        ],
+    )
+    .expect("set_connection");
     let before = bench.sim().totals().requests;
     let second = db.enqueue("res.partner", "create", json!({"name": "Bob"}), None);
     db.await_status(second, "done");
-    assert!(moved.records("res.partner").iter().any(|partner| partner["name"] == "Bob"));
-    assert_eq!(bench.sim().totals().requests, before, "nothing went to the old endpoint");
+    assert!(
+        moved
+            .records("res.partner")
+            .iter()
+            .any(|partner| partner["name"] == "Bob")
+    );
+    assert_eq!(
+        bench.sim().totals().requests,
+        before,
+        "nothing went to the old endpoint"
+    );
 }
 
 fn test(db: &mut Client) -> Value {
@@ -108,33 +224,81 @@ fn test(db: &mut Client) -> Value {
 #[test]
 fn a_test_tells_what_is_there_and_what_is_wrong() {
     for protocol in ["json2", "jsonrpc"] {
-        let bench = Bench::builder().preload(&[]).option("protocol", json!(protocol)).start();
+        let bench = Bench::builder()
+            .preload(&[])
+            .option("protocol", json!(protocol))
+            .start();
         let mut db = bench.client();
         let answer = test(&mut db);
-        assert_eq!((&answer["ok"], &answer["protocol"], &answer["missing_rights"], &answer["error"]), (&json!(true), &json!(protocol), &json!([]), &Value::Null), "{answer}");
-        assert!(answer["version"].as_str().is_some_and(|version| version.starts_with("19")), "{answer}");
+        assert_eq!(
+            (
+                &answer["ok"],
+                &answer["protocol"],
+                &answer["missing_rights"],
+                &answer["error"]
+            ),
+            (&json!(true), &json!(protocol), &json!([]), &Value::Null),
+            "{answer}"
+        );
+        assert!(
+            answer["version"]
+                .as_str()
+                .is_some_and(|version| version.starts_with("19")),
+            "{answer}"
+        );
         assert_eq!(answer["uid"], 2);
 
-        bench.sim().set_rights(2, vec![Rights::only("res.partner", &["read", "write"]), Rights::full("*")]);
+        bench.sim().set_rights(
+            2,
+            vec![
+                Rights::only("res.partner", &["read", "write"]),
+                Rights::full("*"),
+            ],
+        );
         let answer = test(&mut db);
         let missing = answer["missing_rights"].to_string();
-        assert!(missing.contains("create on res.partner") && missing.contains("unlink on res.partner") && !missing.contains("write on"), "{answer}");
+        assert!(
+            missing.contains("create on res.partner")
+                && missing.contains("unlink on res.partner")
+                && !missing.contains("write on"),
+            "{answer}"
+        );
         bench.sim().set_rights(2, vec![]);
 
         bench.connect(&mut db, json!({"database": "nowhere"}));
         let answer = test(&mut db);
-        assert_eq!((&answer["ok"], &answer["error"]["class"]), (&json!(false), &json!("misconfigured")), "wrong database: {answer}");
+        assert_eq!(
+            (&answer["ok"], &answer["error"]["class"]),
+            (&json!(false), &json!("misconfigured")),
+            "wrong database: {answer}"
+        );
         bench.connect(&mut db, json!({}));
 
         bench.sim().revoke_key(&bench.endpoint.key);
         let answer = test(&mut db);
-        assert_eq!((&answer["ok"], &answer["error"]["class"]), (&json!(false), &json!("misconfigured")), "wrong key: {answer}");
-        assert!(answer["error"]["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{answer}");
+        assert_eq!(
+            (&answer["ok"], &answer["error"]["class"]),
+            (&json!(false), &json!("misconfigured")),
+            "wrong key: {answer}"
+        );
+        assert!(
+            answer["error"]["remedy"]
+                .as_str()
+                .is_some_and(|remedy| !remedy.is_empty()),
+            "{answer}"
+        );
 
         bench.sim().stop();
         let answer = test(&mut db);
-        assert_eq!((&answer["ok"], &answer["error"]["class"]), (&json!(false), &json!("unreachable")), "down: {answer}");
-        assert!(!answer.to_string().contains(&bench.endpoint.key), "{answer}");
+        assert_eq!(
+            (&answer["ok"], &answer["error"]["class"]),
+            (&json!(false), &json!("unreachable")),
+            "down: {answer}"
+        );
+        assert!(
+            !answer.to_string().contains(&bench.endpoint.key),
+            "{answer}"
+        );
     }
 }
 
@@ -143,13 +307,27 @@ fn a_test_of_what_cannot_be_tested_says_why() {
     let (_bench, mut db) = unconnected();
     let said = db.refused("SELECT etl.test_connection('odoo')");
     assert_eq!(said.code().code(), "42704");
-    assert!(said.hint().is_some_and(|hint| hint.contains("etl.set_connection")));
-    assert!(db.one::<Option<Value>>("SELECT etl.test_connection(NULL)", &[]).is_none());
+    assert!(
+        said.hint()
+            .is_some_and(|hint| hint.contains("etl.set_connection"))
+    );
+    assert!(
+        db.one::<Option<Value>>("SELECT etl.test_connection(NULL)", &[])
+            .is_none()
+    );
     db.run("SELECT etl.set_connection('odoo', 'odoo', 'http://127.0.0.1:9')");
     let answer = test(&mut db);
-    assert_eq!((&answer["ok"], &answer["error"]["class"]), (&json!(false), &json!("misconfigured")), "no secret: {answer}");
+    assert_eq!(
+        (&answer["ok"], &answer["error"]["class"]),
+        (&json!(false), &json!("misconfigured")),
+        "no secret: {answer}"
+    );
     db.run("SELECT etl.set_connection('odoo', 'odoo', 'http://127.0.0.1:9', secret => 'env:ETL_MISSING')");
-    assert!(test(&mut db)["error"]["message"].as_str().is_some_and(|message| message.contains("ETL_MISSING")));
+    assert!(
+        test(&mut db)["error"]["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("ETL_MISSING"))
+    );
 }
 
 #[test]
@@ -161,14 +339,28 @@ fn pause_and_resume() {
     let before = bench.sim().totals().requests;
     // The worker has seen the row and left it.
     let drained = db.drain();
-    assert_eq!((&drained["claimed"], &drained["remaining"]), (&json!(0), &json!(1)), "{drained}");
-    assert_eq!((db.connection("state"), db.connection("paused_reason")), ("paused".to_owned(), "stock-taking".to_owned()));
+    assert_eq!(
+        (&drained["claimed"], &drained["remaining"]),
+        (&json!(0), &json!(1)),
+        "{drained}"
+    );
+    assert_eq!(
+        (db.connection("state"), db.connection("paused_reason")),
+        ("paused".to_owned(), "stock-taking".to_owned())
+    );
     assert_eq!(bench.sim().totals().requests, before);
     db.run("SELECT etl.resume()");
-    assert_eq!(db.await_status(id, "done").attempts, 1, "a pause costs no attempt");
+    assert_eq!(
+        db.await_status(id, "done").attempts,
+        1,
+        "a pause costs no attempt"
+    );
     for call in ["etl.pause('nowhere')", "etl.resume('nowhere')"] {
         let said = db.refused(&format!("SELECT {call}"));
         assert_eq!(said.code().code(), "42704", "{call}");
-        assert!(said.detail().is_some_and(|detail| detail.contains("odoo")), "the connections there are: {said:?}");
+        assert!(
+            said.detail().is_some_and(|detail| detail.contains("odoo")),
+            "the connections there are: {said:?}"
+        );
     }
 }

@@ -5,27 +5,53 @@ use std::process::Command;
 
 use pg_etl_tests::prelude::*;
 
-const DOCUMENTS: [&str; 5] = ["README.md", "CONTRIBUTING.md", "docs/runbook.md", "docs/reference.md", "docs/state-machines.md"];
+const DOCUMENTS: [&str; 5] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/runbook.md",
+    "docs/reference.md",
+    "docs/state-machines.md",
+];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
 }
 
 fn documents() -> Vec<(&'static str, String)> {
-    DOCUMENTS.map(|name| (name, std::fs::read_to_string(root().join(name)).expect(name))).to_vec()
+    DOCUMENTS
+        .map(|name| {
+            (
+                name,
+                std::fs::read_to_string(root().join(name)).expect(name),
+            )
+        })
+        .to_vec()
 }
 
 /// The text between fences of that language.
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
-    text.split(&fence).skip(1).filter_map(|rest| rest.split("\n```").next()).map(str::to_owned).collect()
+    text.split(&fence)
+        .skip(1)
+        .filter_map(|rest| rest.split("\n```").next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Statements quoted in running text: from a back-tick to a back-tick, ending in a semicolon.
 fn quoted(text: &str) -> Vec<String> {
     let prose: String = text.split("```").step_by(2).collect();
-    let spans = prose.split('`').skip(1).step_by(2).map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "));
-    spans.filter(|span| span.ends_with(';') && span.len() > 1).collect()
+    let spans = prose
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "));
+    spans
+        .filter(|span| span.ends_with(';') && span.len() > 1)
+        .collect()
 }
 
 /// A server with what the documents speak of: a vault, pg_cron's function, a dead letter.
@@ -59,27 +85,45 @@ fn every_statement_of_the_documents_runs() {
     let mut ran = 0;
     for (name, text) in documents() {
         for block in blocks(&text, "sql") {
-            db.batch_execute(&block).unwrap_or_else(|error| panic!("{name}: {block}\n{error:?}"));
+            db.batch_execute(&block)
+                .unwrap_or_else(|error| panic!("{name}: {block}\n{error:?}"));
             ran += 1;
         }
     }
     // From here on the connection that the README makes is our simulator.
     bench.connect(&mut db, json!({}));
     db.run("SELECT etl.resume()");
-    let dead = db.enqueue("res.partner", "create", json!({"email": "nameless@example.com"}), None);
+    let dead = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"email": "nameless@example.com"}),
+        None,
+    );
     db.await_status(dead, "failed");
     for (name, text) in documents() {
-        for statement in quoted(&text).into_iter().filter(|statement| !statement.contains("vault.update_secret")) {
+        for statement in quoted(&text)
+            .into_iter()
+            .filter(|statement| !statement.contains("vault.update_secret"))
+        {
             let statement = filled_in(&statement, dead);
             // Each by itself: what one changes must not stand in the way of the next.
             let mut transaction = db.transaction().expect("a transaction");
-            let statement = if statement.starts_with("ALTER SYSTEM") { "SELECT pg_reload_conf()".to_owned() } else { statement };
-            transaction.batch_execute(&statement).unwrap_or_else(|error| panic!("{name}: {statement}\n{error:?}"));
+            let statement = if statement.starts_with("ALTER SYSTEM") {
+                "SELECT pg_reload_conf()".to_owned()
+            } else {
+                statement
+            };
+            transaction
+                .batch_execute(&statement)
+                .unwrap_or_else(|error| panic!("{name}: {statement}\n{error:?}"));
             transaction.rollback().expect("a rollback");
             ran += 1;
         }
     }
-    assert!(ran > 15, "only {ran} statements found: are the documents read as they should be?");
+    assert!(
+        ran > 15,
+        "only {ran} statements found: are the documents read as they should be?"
+    );
 }
 
 #[test]
@@ -87,11 +131,21 @@ fn every_xtask_of_the_documents_exists() {
     let mut found = 0;
     for (name, text) in documents() {
         for line in blocks(&text, "sh").iter().flat_map(|block| block.lines()) {
-            let Some(arguments) = line.strip_prefix("cargo xtask ") else { continue };
+            let Some(arguments) = line.strip_prefix("cargo xtask ") else {
+                continue;
+            };
             found += 1;
             let command = arguments.split_whitespace().next().expect("a command");
-            let help = Command::new(env!("CARGO")).args(["xtask", command, "--help"]).current_dir(root()).output().expect("cargo runs");
-            assert!(help.status.success(), "{name}: cargo xtask {command}: {}", String::from_utf8_lossy(&help.stderr));
+            let help = Command::new(env!("CARGO"))
+                .args(["xtask", command, "--help"])
+                .current_dir(root())
+                .output()
+                .expect("cargo runs");
+            assert!(
+                help.status.success(),
+                "{name}: cargo xtask {command}: {}",
+                String::from_utf8_lossy(&help.stderr)
+            );
         }
     }
     assert!(found >= 2, "the README names two commands");
@@ -101,7 +155,11 @@ fn every_xtask_of_the_documents_exists() {
 fn links_between_documents_lead_somewhere() {
     for (name, text) in documents() {
         let folder = root().join(name).parent().expect("a folder").to_owned();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             if !target.contains("://") && !target.starts_with('#') {
                 assert!(folder.join(target).exists(), "{name} links to {target}");
             }

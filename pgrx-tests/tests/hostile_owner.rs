@@ -57,8 +57,11 @@ fn a_trigger_of_the_tables_owner_gains_nothing() {
     db.run("SELECT etl.setup(); SELECT etl.setup()");
     bench.connect(&mut db, json!({}));
     let set = "SELECT etl.set_connection('vaulted', 'odoo', $1, '{}', 'vault:odoo')";
-    db.execute(set, &[&bench.endpoint.url]).expect("set_connection");
-    bench.sim().poison(odoo_sim::Poison::new("res.partner", "name", "Poisoned"));
+    db.execute(set, &[&bench.endpoint.url])
+        .expect("set_connection");
+    bench
+        .sim()
+        .poison(odoo_sim::Poison::new("res.partner", "name", "Poisoned"));
     let id = db.enqueue("res.partner", "create", json!({"name": "Poisoned"}), None);
     db.await_status(id, "failed");
     db.run(&format!("SELECT etl.pause(); SELECT etl.replay({id}); SELECT etl.cancel({id}, 'x'); SELECT etl.replay({id}); SELECT etl.resume()"));
@@ -67,13 +70,18 @@ fn a_trigger_of_the_tables_owner_gains_nothing() {
     db.run("CALL etl.drain()");
     db.run("SELECT etl.finish_run(etl.start_run('odoo_to_sb'), 'x')");
     db.await_empty(PATIENCE);
-    db.run("SELECT etl.set_connection('vaulted', 'odoo', 'http://127.0.0.1:9', '{}', 'vault:odoo')");
+    db.run(
+        "SELECT etl.set_connection('vaulted', 'odoo', 'http://127.0.0.1:9', '{}', 'vault:odoo')",
+    );
 
     let who: Vec<String> = db.all("SELECT DISTINCT who::text FROM ops.loot ORDER BY 1", &[]);
     assert_eq!(who, ["etl_worker"], "what the owner's triggers ran as");
     let got: Vec<String> = db.all("SELECT DISTINCT concat_ws(' ', what, got) FROM ops.loot WHERE got NOT LIKE 'refused%' ORDER BY 1", &[]);
     assert_eq!(got, ["superuser off"], "what they got");
-    assert!(!db.one::<bool>("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'", &[]));
+    assert!(!db.one::<bool>(
+        "SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'",
+        &[]
+    ));
     let tried: i64 = db.one("SELECT count(DISTINCT what) FROM ops.loot", &[]);
     assert_eq!(tried, 9, "and this test tried");
 }
@@ -99,7 +107,10 @@ fn the_worker_is_etl_worker_and_stays_it() {
     );
     let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
     db.await_status(id, "done");
-    let seen: Vec<String> = db.all("SELECT DISTINCT concat_ws(' ', who, back) FROM public.seen", &[]);
+    let seen: Vec<String> = db.all(
+        "SELECT DISTINCT concat_ws(' ', who, back) FROM public.seen",
+        &[],
+    );
     assert_eq!(seen, ["etl_worker 42501"], "claim and settle");
 }
 
@@ -108,7 +119,9 @@ fn a_secret_is_given_for_a_reference_that_a_connection_holds_and_to_nobody_but_t
     let bench = Bench::ready();
     let mut db = bench.client();
     db.run("CREATE SCHEMA vault; CREATE VIEW vault.decrypted_secrets AS SELECT n AS name, 'secret of ' || n AS decrypted_secret FROM unnest(ARRAY['held', 'other']) n");
-    db.run("SELECT etl.set_connection('held', 'odoo', 'http://127.0.0.1:9', secret => 'vault:held')");
+    db.run(
+        "SELECT etl.set_connection('held', 'odoo', 'http://127.0.0.1:9', secret => 'vault:held')",
+    );
     for reference in ["vault:other", "vault:", "env:ETL_ODOO_KEY", "held", "other"] {
         let said = db.refused(&format!("SELECT etl._vault_secret('{reference}')"));
         assert_eq!(said.code().code(), "42501", "{reference}");

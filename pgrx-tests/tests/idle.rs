@@ -6,14 +6,22 @@ use pg_etl_tests::prelude::*;
 const WATCHED: Duration = Duration::from_secs(15);
 
 fn transactions(client: &mut Client) -> i64 {
-    client.one(&format!("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{DATABASE}'"), &[])
+    client.one(
+        &format!(
+            "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{DATABASE}'"
+        ),
+        &[],
+    )
 }
 
 /// Nothing but the worker is connected to the database; counts what it does after it came to rest.
 fn spent(bench: &Bench) -> i64 {
     let mut outside = bench.client_in("postgres");
     eventually(PATIENCE, "the test's own sessions to be gone", || {
-        outside.one::<i64>(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}'"), &[]) == 1
+        outside.one::<i64>(
+            &format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}'"),
+            &[],
+        ) == 1
     });
     let mut seen = (transactions(&mut outside), Instant::now());
     eventually(PATIENCE, "two quiet seconds", || {
@@ -24,7 +32,9 @@ fn spent(bench: &Bench) -> i64 {
         seen.1.elapsed() >= Duration::from_secs(2)
     });
     let (before, begin) = (transactions(&mut outside), Instant::now());
-    eventually(WATCHED * 2, "the time of watching to pass", || begin.elapsed() >= WATCHED);
+    eventually(WATCHED * 2, "the time of watching to pass", || {
+        begin.elapsed() >= WATCHED
+    });
     transactions(&mut outside) - before
 }
 
@@ -43,7 +53,10 @@ fn an_idle_worker_costs_at_most_a_query_in_five_seconds() {
 /// The other way round: the counter that the test above trusts does count the slow poll, where that is fast.
 #[test]
 fn the_slow_poll_is_seen_by_the_counter() {
-    let bench = Bench::builder().setting("autovacuum", "off").setting("etl.poll_interval", "5s").start();
+    let bench = Bench::builder()
+        .setting("autovacuum", "off")
+        .setting("etl.poll_interval", "5s")
+        .start();
     bench.worker();
     assert!(spent(&bench) > 0);
 }

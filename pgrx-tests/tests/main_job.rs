@@ -1,8 +1,8 @@
 //! The main job: what commits in Postgres is in Odoo, once, through every operation and both protocols.
 
-use pg_etl_tests::prelude::*;
-use pg_etl_tests::Seen;
 use odoo_sim::Poison;
+use pg_etl_tests::Seen;
+use pg_etl_tests::prelude::*;
 
 /// Records of every kind are made, changed, confirmed and deleted.
 fn every_operation_arrives(protocol: &str) {
@@ -12,15 +12,48 @@ fn every_operation_arrives(protocol: &str) {
         r#"INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key)
            VALUES ('res.partner', 'create', '{"name": "Plain Insert"}', 'plain')"#,
     );
-    let lagoon = db.enqueue("res.partner", "create", json!({"name": "Lagoon", "is_company": true}), Some("partner:lagoon"));
-    db.enqueue("res.partner", "update", json!({"phone": "+354 555 0101"}), Some("partner:lagoon"));
-    db.enqueue("res.partner", "upsert", json!({"name": "Harbour"}), Some("partner:harbour"));
-    db.enqueue("res.partner", "upsert", json!({"name": "Harbour", "city": "Kopavogur"}), Some("partner:harbour"));
-    db.enqueue("res.partner", "create", json!({"name": "Short Lived"}), Some("partner:short"));
+    let lagoon = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Lagoon", "is_company": true}),
+        Some("partner:lagoon"),
+    );
+    db.enqueue(
+        "res.partner",
+        "update",
+        json!({"phone": "+354 555 0101"}),
+        Some("partner:lagoon"),
+    );
+    db.enqueue(
+        "res.partner",
+        "upsert",
+        json!({"name": "Harbour"}),
+        Some("partner:harbour"),
+    );
+    db.enqueue(
+        "res.partner",
+        "upsert",
+        json!({"name": "Harbour", "city": "Kopavogur"}),
+        Some("partner:harbour"),
+    );
+    db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Short Lived"}),
+        Some("partner:short"),
+    );
     let gone = db.enqueue("res.partner", "delete", json!({}), Some("partner:short"));
-    let product = db.enqueue("product.product", "create", json!({"name": "Skyr", "list_price": 5}), Some("product:skyr"));
+    let product = db.enqueue(
+        "product.product",
+        "create",
+        json!({"name": "Skyr", "list_price": 5}),
+        Some("product:skyr"),
+    );
     db.await_empty(PATIENCE);
-    let (lagoon, product) = (db.await_status(lagoon, "done"), db.await_status(product, "done"));
+    let (lagoon, product) = (
+        db.await_status(lagoon, "done"),
+        db.await_status(product, "done"),
+    );
 
     let order = json!({"partner_id": {"key": "partner:lagoon"}, "order_line": [
         {"key": "1", "product_id": product.record(), "product_uom_qty": 2},
@@ -33,19 +66,39 @@ fn every_operation_arrives(protocol: &str) {
     let confirm = db.await_status(confirm, "done");
     db.await_empty(PATIENCE);
 
-    assert_eq!(db.count("failed"), 0, "{:?}", db.all::<String>("SELECT last_error FROM etl.dead_letters", &[]));
+    assert_eq!(
+        db.count("failed"),
+        0,
+        "{:?}",
+        db.all::<String>("SELECT last_error FROM etl.dead_letters", &[])
+    );
     sim.partner("Plain Insert");
     let held = sim.partner("Lagoon");
-    assert_eq!((held["id"].as_i64(), held["phone"].as_str()), (lagoon.odoo_id, Some("+354 555 0101")));
+    assert_eq!(
+        (held["id"].as_i64(), held["phone"].as_str()),
+        (lagoon.odoo_id, Some("+354 555 0101"))
+    );
     assert_eq!(sim.partner("Harbour")["city"], "Kopavogur");
     assert_eq!(db.row(gone).status, "done");
     assert!(sim.partners("Short Lived").is_empty());
     let orders = sim.records("sale.order");
-    assert_eq!((orders.len(), &orders[0]["state"], orders[0]["id"].as_i64()), (1, &json!("sale"), order.odoo_id));
+    assert_eq!(
+        (orders.len(), &orders[0]["state"], orders[0]["id"].as_i64()),
+        (1, &json!("sale"), order.odoo_id)
+    );
     assert_eq!(confirm.odoo_id, order.odoo_id);
-    let quantities: Vec<Value> = sim.records("sale.order.line").iter().map(|line| line["product_uom_qty"].clone()).collect();
+    let quantities: Vec<Value> = sim
+        .records("sale.order.line")
+        .iter()
+        .map(|line| line["product_uom_qty"].clone())
+        .collect();
     assert_eq!(quantities, [json!(2.0), json!(3.0)]);
-    assert!(sim.requests().iter().all(|call| call.protocol != if protocol == "json2" { "jsonrpc" } else { "json2" }));
+    assert!(sim.requests().iter().all(|call| call.protocol
+        != if protocol == "json2" {
+            "jsonrpc"
+        } else {
+            "json2"
+        }));
 }
 
 #[test]
@@ -73,8 +126,15 @@ fn a_batch_takes_few_calls() {
     let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
     assert_eq!((names.len(), distinct.len()), (1_000, 1_000));
     let loads = sim.calls("load").len();
-    assert!((1..=10).contains(&loads), "{loads} loads for 1000 rows of one model and field set");
-    assert!(sim.requests().len() <= 20, "{} requests", sim.requests().len());
+    assert!(
+        (1..=10).contains(&loads),
+        "{loads} loads for 1000 rows of one model and field set"
+    );
+    assert!(
+        sim.requests().len() <= 20,
+        "{} requests",
+        sim.requests().len()
+    );
 }
 
 /// One row that Odoo refuses costs its neighbours nothing, neither as creates nor as updates.
@@ -83,7 +143,10 @@ fn a_poisoned_row_fails_alone() {
     let bench = Bench::ready();
     let (mut db, sim) = (bench.client(), bench.sim());
     let message = "Mallory may not be a customer.";
-    sim.poison(Poison { message: message.into(), ..Poison::new("res.partner", "name", "Mallory") });
+    sim.poison(Poison {
+        message: message.into(),
+        ..Poison::new("res.partner", "name", "Mallory")
+    });
     let insert = |db: &mut Client, operation: &str, bad: i32| {
         db.run(&format!(
             "INSERT INTO ops.odoo_outbox (model, operation, payload, record_key, idempotency_key)
@@ -97,13 +160,19 @@ fn a_poisoned_row_fails_alone() {
     insert(&mut db, "update", 7);
 
     let dead = db.query("SELECT idempotency_key, error_class, last_error, attempts FROM ops.odoo_outbox WHERE status = 'failed' ORDER BY id", &[]).unwrap();
-    let dead: Vec<(String, String, String, i32)> = dead.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
+    let dead: Vec<(String, String, String, i32)> = dead
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+        .collect();
     let keys: Vec<&str> = dead.iter().map(|row| row.0.as_str()).collect();
     // Guest 41 was never made, so its update has nothing to change; the poison of the update hits guest 7 only.
     assert_eq!(keys, ["create-41", "update-7", "update-41"], "{dead:?}");
     for (key, class, error, attempts) in &dead[..2] {
         assert_eq!((class.as_str(), *attempts), ("invalid", 1), "{key}");
-        assert!(error.contains(message) && !error.contains("Traceback"), "{key}: {error}");
+        assert!(
+            error.contains(message) && !error.contains("Traceback"),
+            "{key}: {error}"
+        );
     }
     let burnt: i64 = db.one("SELECT count(*) FROM ops.odoo_outbox WHERE attempts <> 1 AND idempotency_key <> 'update-41'", &[]);
     assert_eq!(burnt, 0, "rows that paid for a neighbour");
@@ -117,18 +186,50 @@ fn a_poisoned_row_fails_alone() {
 fn a_corrected_dead_letter_is_delivered_by_replay() {
     let bench = Bench::ready();
     let mut db = bench.client();
-    let id = db.enqueue("res.partner", "create", json!({"email": "nameless@example.com"}), Some("partner:nameless"));
+    let id = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"email": "nameless@example.com"}),
+        Some("partner:nameless"),
+    );
     let dead = db.await_status(id, "failed");
     assert_eq!(dead.class(), "invalid");
-    assert!(dead.error().to_lowercase().contains("name") && !dead.error().contains("Traceback"), "{}", dead.error());
-    let replay: String = db.one("SELECT replay_with FROM etl.dead_letters WHERE id = $1", &[&id]);
+    assert!(
+        dead.error().to_lowercase().contains("name") && !dead.error().contains("Traceback"),
+        "{}",
+        dead.error()
+    );
+    let replay: String = db.one(
+        "SELECT replay_with FROM etl.dead_letters WHERE id = $1",
+        &[&id],
+    );
 
-    db.execute("UPDATE ops.odoo_outbox SET payload = payload || '{\"name\": \"Named\"}' WHERE id = $1", &[&id]).unwrap();
-    assert_eq!(db.one::<String>(replay.trim_end_matches(';'), &[]), "queued");
+    db.execute(
+        "UPDATE ops.odoo_outbox SET payload = payload || '{\"name\": \"Named\"}' WHERE id = $1",
+        &[&id],
+    )
+    .unwrap();
+    assert_eq!(
+        db.one::<String>(replay.trim_end_matches(';'), &[]),
+        "queued"
+    );
     let done = db.await_status(id, "done");
-    assert_eq!((done.attempts, done.last_error.clone(), done.error_class.clone()), (1, None, None), "{done:?}");
-    assert_eq!(bench.sim().partner("Named")["email"], "nameless@example.com");
+    assert_eq!(
+        (
+            done.attempts,
+            done.last_error.clone(),
+            done.error_class.clone()
+        ),
+        (1, None, None),
+        "{done:?}"
+    );
+    assert_eq!(
+        bench.sim().partner("Named")["email"],
+        "nameless@example.com"
+    );
     let again = db.refused(&format!("SELECT etl.replay({id})"));
-    assert!(again.hint().unwrap_or_default().contains("force => true"), "{again:?}");
+    assert!(
+        again.hint().unwrap_or_default().contains("force => true"),
+        "{again:?}"
+    );
 }
-

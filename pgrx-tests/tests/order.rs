@@ -29,27 +29,62 @@ fn changes_of_a_record_go_in_the_order_of_their_ids() {
 /// A record whose row waits for a retry holds back its own later rows and nobody else's.
 #[test]
 fn a_waiting_row_holds_back_its_own_record_only() {
-    let bench = Bench::builder().setting("etl.backoff_base", "3600s").setting("etl.backoff_cap", "86400s").start();
+    let bench = Bench::builder()
+        .setting("etl.backoff_base", "3600s")
+        .setting("etl.backoff_cap", "86400s")
+        .start();
     let (mut db, sim) = (bench.client(), bench.sim());
-    let conflict = Effect::Raise { exception: "psycopg2.errors.SerializationFailure".into(), message: "could not serialize access".into() };
+    let conflict = Effect::Raise {
+        exception: "psycopg2.errors.SerializationFailure".into(),
+        message: "could not serialize access".into(),
+    };
     sim.inject(Fault::new(conflict).on("res.partner", "load").times(1));
-    let first = db.enqueue("res.partner", "create", json!({"name": "Held"}), Some("partner:held"));
+    let first = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Held"}),
+        Some("partner:held"),
+    );
     let waiting = eventually_some(PATIENCE, "the first row to wait for its retry", || {
         let row = db.row(first);
-        if row.status == "queued" && row.attempts == 1 { Ok(row) } else { Err(row) }
+        if row.status == "queued" && row.attempts == 1 {
+            Ok(row)
+        } else {
+            Err(row)
+        }
     });
     // As the old deployments count it: a row that waits for a retry is queued, due in the future.
-    assert!(waiting.next_run_at.unwrap() > std::time::SystemTime::now(), "{waiting:?}");
+    assert!(
+        waiting.next_run_at.unwrap() > std::time::SystemTime::now(),
+        "{waiting:?}"
+    );
     assert_eq!(waiting.class(), "conflict");
     assert_eq!(db.count("queued"), 1);
 
-    let second = db.enqueue("res.partner", "update", json!({"city": "Later"}), Some("partner:held"));
-    let other = db.enqueue("res.partner", "create", json!({"name": "Free"}), Some("partner:free"));
+    let second = db.enqueue(
+        "res.partner",
+        "update",
+        json!({"city": "Later"}),
+        Some("partner:held"),
+    );
+    let other = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Free"}),
+        Some("partner:free"),
+    );
     db.await_status(other, "done");
-    assert_eq!((db.row(second).status.as_str(), db.row(second).attempts), ("queued", 0));
+    assert_eq!(
+        (db.row(second).status.as_str(), db.row(second).attempts),
+        ("queued", 0)
+    );
 
     // Due by hand: both go, in order.
-    db.execute("UPDATE ops.odoo_outbox SET next_run_at = now() WHERE id = $1", &[&first]).unwrap();
+    db.execute(
+        "UPDATE ops.odoo_outbox SET next_run_at = now() WHERE id = $1",
+        &[&first],
+    )
+    .unwrap();
     db.await_status(second, "done");
     assert_eq!(db.row(first).status, "done");
     assert_eq!(sim.partner("Held")["city"], "Later");
@@ -60,17 +95,43 @@ fn a_waiting_row_holds_back_its_own_record_only() {
 fn a_dead_letter_blocks_nothing_and_is_not_replayed_over_newer_values() {
     let bench = Bench::ready();
     let (mut db, sim) = (bench.client(), bench.sim());
-    let create = db.enqueue("res.partner", "create", json!({"name": "Grace"}), Some("partner:grace"));
+    let create = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Grace"}),
+        Some("partner:grace"),
+    );
     db.await_status(create, "done");
-    let dead = db.enqueue("res.partner", "update", json!({"city": "Old", "no_such_field": 1}), Some("partner:grace"));
-    let newer = db.enqueue("res.partner", "update", json!({"city": "New"}), Some("partner:grace"));
+    let dead = db.enqueue(
+        "res.partner",
+        "update",
+        json!({"city": "Old", "no_such_field": 1}),
+        Some("partner:grace"),
+    );
+    let newer = db.enqueue(
+        "res.partner",
+        "update",
+        json!({"city": "New"}),
+        Some("partner:grace"),
+    );
     db.await_status(newer, "done");
-    assert!(db.await_status(dead, "failed").error().contains("no_such_field"));
+    assert!(
+        db.await_status(dead, "failed")
+            .error()
+            .contains("no_such_field")
+    );
 
-    db.execute("UPDATE ops.odoo_outbox SET payload = '{\"city\": \"Old\"}' WHERE id = $1", &[&dead]).unwrap();
+    db.execute(
+        "UPDATE ops.odoo_outbox SET payload = '{\"city\": \"Old\"}' WHERE id = $1",
+        &[&dead],
+    )
+    .unwrap();
     let refused = db.refused(&format!("SELECT etl.replay({dead})"));
     assert_eq!(refused.code().code(), "55000");
-    assert!(refused.hint().unwrap_or_default().contains("force => true"), "{refused:?}");
+    assert!(
+        refused.hint().unwrap_or_default().contains("force => true"),
+        "{refused:?}"
+    );
     assert_eq!(db.one::<i64>("SELECT etl.replay_failed()", &[]), 0);
     assert_eq!(sim.partner("Grace")["city"], "New");
     db.run(&format!("SELECT etl.replay({dead}, force => true)"));
@@ -83,17 +144,32 @@ fn replay_failed_takes_what_matches() {
     let bench = Bench::ready();
     let mut db = bench.client();
     for number in 0..4 {
-        db.enqueue("res.partner", "create", json!({"email": format!("{number}@example.com")}), None);
+        db.enqueue(
+            "res.partner",
+            "create",
+            json!({"email": format!("{number}@example.com")}),
+            None,
+        );
     }
     let other = db.enqueue("no.such.model", "create", json!({"name": "x"}), None);
     eventually(PATIENCE, "five dead letters", || db.count("failed") == 5);
     assert_eq!(db.row(other).class(), "unknown_model");
     db.run("UPDATE ops.odoo_outbox SET payload = payload || '{\"name\": \"Mended\"}' WHERE model = 'res.partner'");
     assert_eq!(db.one::<i64>("SELECT etl.replay_failed(model => 'res.partner', error_class => 'invalid', max_rows => 3)", &[]), 3);
-    eventually(PATIENCE, "three of them to be delivered", || db.count("done") == 3);
-    assert_eq!(db.one::<i64>("SELECT etl.replay_failed(model => 'res.partner')", &[]), 1);
-    eventually(PATIENCE, "the fourth to be delivered", || db.count("done") == 4);
-    assert_eq!((db.count("failed"), bench.sim().partners("Mended").len()), (1, 4));
+    eventually(PATIENCE, "three of them to be delivered", || {
+        db.count("done") == 3
+    });
+    assert_eq!(
+        db.one::<i64>("SELECT etl.replay_failed(model => 'res.partner')", &[]),
+        1
+    );
+    eventually(PATIENCE, "the fourth to be delivered", || {
+        db.count("done") == 4
+    });
+    assert_eq!(
+        (db.count("failed"), bench.sim().partners("Mended").len()),
+        (1, 4)
+    );
 }
 
 /// Higher priority goes first, scheduled rows wait for their time, and a row that names no record waits for none.
@@ -114,8 +190,15 @@ fn priority_and_schedule_are_obeyed() {
     bench.connect(&mut db, json!({"max_in_flight": 1}));
     db.run("INSERT INTO ops.odoo_sync_config (key, value) VALUES ('sb_to_odoo:res.partner', '{\"max_batch\": 1}')");
     db.run("SELECT etl.resume()");
-    eventually(PATIENCE, "all but the scheduled row to be delivered", || db.count("done") == 5);
+    eventually(
+        PATIENCE,
+        "all but the scheduled row to be delivered",
+        || db.count("done") == 5,
+    );
     assert_eq!(sim.partner_names("Rank ").len(), 5);
-    assert_eq!((db.row(later).status.as_str(), db.row(later).attempts), ("queued", 0));
+    assert_eq!(
+        (db.row(later).status.as_str(), db.row(later).attempts),
+        ("queued", 0)
+    );
     assert!(sim.partners("Tomorrow").is_empty());
 }

@@ -22,29 +22,64 @@ fn pg_cron_delivers_without_preload() {
         .start();
     let (mut db, sim) = (bench.client(), bench.sim());
     db.run("CREATE EXTENSION pg_cron");
-    let id = db.enqueue("res.partner", "create", json!({"name": "By cron"}), Some("partner:cron"));
+    let id = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "By cron"}),
+        Some("partner:cron"),
+    );
     // Seconds came with pg_cron 1.5; before, a minute is the shortest.
-    let every = if knows_seconds(&mut db) { "1 second" } else { "* * * * *" };
+    let every = if knows_seconds(&mut db) {
+        "1 second"
+    } else {
+        "* * * * *"
+    };
     println!("pg_cron runs the job every: {every}");
-    db.one::<i64>("SELECT cron.schedule('drain', $1, 'SELECT etl.drain_outbox()')", &[&every]);
-    eventually(A_MINUTE, "the first run to deliver the row", || db.row(id).status == "done");
+    db.one::<i64>(
+        "SELECT cron.schedule('drain', $1, 'SELECT etl.drain_outbox()')",
+        &[&every],
+    );
+    eventually(A_MINUTE, "the first run to deliver the row", || {
+        db.row(id).status == "done"
+    });
     sim.partner("By cron");
 
     // The job goes on: what commits later is found by a later run.
-    let update = db.enqueue("res.partner", "update", json!({"city": "Later"}), Some("partner:cron"));
-    eventually(A_MINUTE, "a later run to deliver the second row", || db.row(update).status == "done");
+    let update = db.enqueue(
+        "res.partner",
+        "update",
+        json!({"city": "Later"}),
+        Some("partner:cron"),
+    );
+    eventually(A_MINUTE, "a later run to deliver the second row", || {
+        db.row(update).status == "done"
+    });
     assert_eq!(sim.partner("By cron")["city"], "Later");
     eventually(PATIENCE, "the runs to be recorded as succeeded", || {
         let runs: Vec<String> = db.all("SELECT status FROM cron.job_run_details", &[]);
-        assert!(runs.iter().all(|status| status != "failed"), "{:?}", db.all::<Option<String>>("SELECT return_message FROM cron.job_run_details", &[]));
+        assert!(
+            runs.iter().all(|status| status != "failed"),
+            "{:?}",
+            db.all::<Option<String>>("SELECT return_message FROM cron.job_run_details", &[])
+        );
         runs.iter().filter(|status| *status == "succeeded").count() >= 2
     });
     db.run("SELECT cron.unschedule('drain')");
-    eventually(PATIENCE, "no errand worker to be left", || Worker::all(&mut db).is_empty());
+    eventually(PATIENCE, "no errand worker to be left", || {
+        Worker::all(&mut db).is_empty()
+    });
 }
 
 fn knows_seconds(db: &mut Client) -> bool {
-    let version: String = db.one("SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'", &[]);
-    let numbers: Vec<u32> = version.split(['.', '-']).filter_map(|part| part.parse().ok()).collect();
-    numbers.get(..2).is_some_and(|numbers| numbers >= &[1, 5][..])
+    let version: String = db.one(
+        "SELECT extversion FROM pg_extension WHERE extname = 'pg_cron'",
+        &[],
+    );
+    let numbers: Vec<u32> = version
+        .split(['.', '-'])
+        .filter_map(|part| part.parse().ok())
+        .collect();
+    numbers
+        .get(..2)
+        .is_some_and(|numbers| numbers >= &[1, 5][..])
 }

@@ -3,7 +3,8 @@
 use pg_etl_tests::{DATABASE, prelude::*};
 
 fn session(bench: &Bench, role: &str) -> Client {
-    Client::connect(&bench.cluster.dsn_as(role, DATABASE), postgres::NoTls).expect("the role connects")
+    Client::connect(&bench.cluster.dsn_as(role, DATABASE), postgres::NoTls)
+        .expect("the role connects")
 }
 
 /// A bench with a person for each role, and one without any.
@@ -34,7 +35,10 @@ fn nothing_is_for_everyone() {
 fn functions_that_lend_rights_pin_their_search_path_and_tables_have_policies() {
     let bench = Bench::ready();
     let mut db = bench.client();
-    let definers: i64 = db.one("SELECT count(*) FROM pg_proc WHERE pronamespace = 'etl'::regnamespace AND prosecdef", &[]);
+    let definers: i64 = db.one(
+        "SELECT count(*) FROM pg_proc WHERE pronamespace = 'etl'::regnamespace AND prosecdef",
+        &[],
+    );
     assert!(definers > 10, "this test looks at something: {definers}");
     let loose: Vec<String> = db.all(
         "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'etl'::regnamespace AND prosecdef
@@ -57,7 +61,20 @@ const CALLABLE: [(&str, &[&str]); 3] = [
     ("etl_reader", &["health", "health_report"]),
     (
         "etl_operator",
-        &["cancel", "drain", "drain_outbox", "enqueue", "explain", "finish_run", "pause", "replay", "replay_failed", "resume", "start_run", "test_connection"],
+        &[
+            "cancel",
+            "drain",
+            "drain_outbox",
+            "enqueue",
+            "explain",
+            "finish_run",
+            "pause",
+            "replay",
+            "replay_failed",
+            "resume",
+            "start_run",
+            "test_connection",
+        ],
     ),
     ("etl_admin", &["set_connection", "setup"]),
 ];
@@ -68,12 +85,23 @@ fn each_role_may_call_its_own_functions_and_those_of_lesser_roles() {
     let mut db = bench.client();
     let mut expected = Vec::new();
     for role in ["etl_reader", "etl_operator", "etl_admin"] {
-        for (_, functions) in CALLABLE.iter().take(CALLABLE.iter().position(|(name, _)| *name == role).expect("a role") + 1) {
-            expected.extend(functions.iter().map(|function| format!("{role} {function}")));
+        for (_, functions) in CALLABLE.iter().take(
+            CALLABLE
+                .iter()
+                .position(|(name, _)| *name == role)
+                .expect("a role")
+                + 1,
+        ) {
+            expected.extend(
+                functions
+                    .iter()
+                    .map(|function| format!("{role} {function}")),
+            );
         }
     }
     // Of the private ones, which start with an underscore, only what the views call.
-    expected.extend(["etl_reader", "etl_operator", "etl_admin"].map(|role| format!("{role} _workers")));
+    expected
+        .extend(["etl_reader", "etl_operator", "etl_admin"].map(|role| format!("{role} _workers")));
     expected.sort();
     let mut found: Vec<String> = db.all(
         "SELECT DISTINCT concat_ws(' ', r.rolname, p.proname) FROM pg_proc p, pg_roles r WHERE p.pronamespace = 'etl'::regnamespace
@@ -90,19 +118,38 @@ fn a_reader_sees_views_and_health_and_nothing_else() {
     db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
     db.await_empty(PATIENCE);
     let mut rita = session(&bench, "rita");
-    let views: Vec<String> = rita.all("SELECT viewname::text FROM pg_views WHERE schemaname = 'etl'", &[]);
+    let views: Vec<String> = rita.all(
+        "SELECT viewname::text FROM pg_views WHERE schemaname = 'etl'",
+        &[],
+    );
     assert!(views.len() >= 5, "{views:?}");
     for view in views {
         rita.run(&format!("SELECT * FROM etl.{view}"));
     }
     rita.run("SELECT etl.health(); SELECT * FROM etl.health_report()");
-    assert_eq!(rita.one::<i64>("SELECT sum(row_count)::bigint FROM etl.outbox_summary", &[]), 1);
+    assert_eq!(
+        rita.one::<i64>("SELECT sum(row_count)::bigint FROM etl.outbox_summary", &[]),
+        1
+    );
     for forbidden in [
-        "SELECT * FROM ops.odoo_outbox", "SELECT * FROM etl.audit_log", "SELECT etl.enqueue('res.partner', 'create', '{}')", "SELECT etl.drain_outbox()", "SELECT etl.pause()",
-        "SELECT etl.explain(1)", "SELECT etl.setup()", "SELECT etl._vault_secret('vault:x')", "UPDATE etl.connections SET url = 'http://evil.example.com'",
-        "DELETE FROM etl.queue", "SELECT etl._wake()", "SELECT nextval('etl.claim_seq')",
+        "SELECT * FROM ops.odoo_outbox",
+        "SELECT * FROM etl.audit_log",
+        "SELECT etl.enqueue('res.partner', 'create', '{}')",
+        "SELECT etl.drain_outbox()",
+        "SELECT etl.pause()",
+        "SELECT etl.explain(1)",
+        "SELECT etl.setup()",
+        "SELECT etl._vault_secret('vault:x')",
+        "UPDATE etl.connections SET url = 'http://evil.example.com'",
+        "DELETE FROM etl.queue",
+        "SELECT etl._wake()",
+        "SELECT nextval('etl.claim_seq')",
     ] {
-        assert_eq!(rita.refused(forbidden).code().code(), "42501", "{forbidden}");
+        assert_eq!(
+            rita.refused(forbidden).code().code(),
+            "42501",
+            "{forbidden}"
+        );
     }
 }
 
@@ -114,7 +161,9 @@ fn an_operator_runs_deliveries_and_changes_no_connection() {
     otto.run("INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key) VALUES ('res.partner', 'create', '{\"name\": \"Bob\"}', 'b')");
     assert!(otto.drain().is_object());
     otto.await_status(id, "done");
-    otto.run(&format!("SELECT etl.explain({id}); SELECT etl.replay({id}, true); SELECT etl.replay_failed()"));
+    otto.run(&format!(
+        "SELECT etl.explain({id}); SELECT etl.replay({id}, true); SELECT etl.replay_failed()"
+    ));
     otto.run("CALL etl.drain()");
     db.await_empty(PATIENCE);
     otto.run("SELECT etl.pause('odoo', 'otto was here')");
@@ -122,11 +171,22 @@ fn an_operator_runs_deliveries_and_changes_no_connection() {
     otto.run(&format!("SELECT etl.cancel({waiting}, 'not needed'); SELECT etl.resume(); SELECT etl.test_connection('odoo')"));
     otto.run("SELECT etl.finish_run(etl.start_run('odoo_to_sb'))");
     for forbidden in [
-        "SELECT etl.set_connection('odoo', 'odoo', 'https://evil.example.com', secret => 'env:ETL_ODOO_KEY')", "SELECT etl.setup()", "SELECT * FROM etl.audit_log",
-        "UPDATE ops.odoo_outbox SET payload = '{}'", "DELETE FROM ops.odoo_outbox", "TRUNCATE ops.odoo_outbox", "UPDATE ops.odoo_sync_config SET value = '{}'",
-        "SELECT etl._vault_secret('vault:x')", "INSERT INTO etl.audit_log (actor, action, target) VALUES ('x', 'y', 'z')", "UPDATE etl.connection_state SET paused_at = NULL",
+        "SELECT etl.set_connection('odoo', 'odoo', 'https://evil.example.com', secret => 'env:ETL_ODOO_KEY')",
+        "SELECT etl.setup()",
+        "SELECT * FROM etl.audit_log",
+        "UPDATE ops.odoo_outbox SET payload = '{}'",
+        "DELETE FROM ops.odoo_outbox",
+        "TRUNCATE ops.odoo_outbox",
+        "UPDATE ops.odoo_sync_config SET value = '{}'",
+        "SELECT etl._vault_secret('vault:x')",
+        "INSERT INTO etl.audit_log (actor, action, target) VALUES ('x', 'y', 'z')",
+        "UPDATE etl.connection_state SET paused_at = NULL",
     ] {
-        assert_eq!(otto.refused(forbidden).code().code(), "42501", "{forbidden}");
+        assert_eq!(
+            otto.refused(forbidden).code().code(),
+            "42501",
+            "{forbidden}"
+        );
     }
 }
 
@@ -136,14 +196,36 @@ fn an_admin_sets_connections_and_reads_the_audit_but_cannot_change_it() {
     let mut anna = session(&bench, "anna");
     anna.run("SELECT etl.set_connection('second', 'odoo', 'http://127.0.0.1:9', secret => 'vault:second'); SELECT etl.setup()");
     anna.run("INSERT INTO ops.odoo_sync_config (key, value) VALUES ('sb_to_odoo:res.partner', '{\"max_batch\": 1}')");
-    let mine: Vec<String> = anna.all("SELECT action FROM etl.audit_log WHERE actor = 'anna' ORDER BY id", &[]);
+    let mine: Vec<String> = anna.all(
+        "SELECT action FROM etl.audit_log WHERE actor = 'anna' ORDER BY id",
+        &[],
+    );
     assert_eq!(mine, ["set_connection", "setup"]);
-    for forbidden in ["DELETE FROM etl.audit_log", "UPDATE etl.audit_log SET actor = 'otto'", "SELECT etl._vault_secret('vault:second')", "SET ROLE etl_worker", "DELETE FROM etl.connections"] {
-        assert_eq!(anna.refused(forbidden).code().code(), "42501", "{forbidden}");
+    for forbidden in [
+        "DELETE FROM etl.audit_log",
+        "UPDATE etl.audit_log SET actor = 'otto'",
+        "SELECT etl._vault_secret('vault:second')",
+        "SET ROLE etl_worker",
+        "DELETE FROM etl.connections",
+    ] {
+        assert_eq!(
+            anna.refused(forbidden).code().code(),
+            "42501",
+            "{forbidden}"
+        );
     }
     let mut nobody = session(&bench, "nobody");
-    for forbidden in ["SELECT etl.health()", "SELECT * FROM etl.connections_status", "SELECT etl.enqueue('res.partner', 'create', '{}')", "SELECT * FROM ops.odoo_outbox"] {
-        assert_eq!(nobody.refused(forbidden).code().code(), "42501", "{forbidden}");
+    for forbidden in [
+        "SELECT etl.health()",
+        "SELECT * FROM etl.connections_status",
+        "SELECT etl.enqueue('res.partner', 'create', '{}')",
+        "SELECT * FROM ops.odoo_outbox",
+    ] {
+        assert_eq!(
+            nobody.refused(forbidden).code().code(),
+            "42501",
+            "{forbidden}"
+        );
     }
 }
 
@@ -155,18 +237,34 @@ fn every_change_through_the_api_is_in_the_audit_log() {
     db.await_status(dead, "failed");
     let mut otto = session(&bench, "otto");
     let calls = [
-        ("pause", "SELECT etl.pause()".to_owned()), ("replay", format!("SELECT etl.replay({dead})")), ("cancel", format!("SELECT etl.cancel({dead}, 'why')")),
-        ("replay_failed", "SELECT etl.replay_failed()".to_owned()), ("start_run", "SELECT etl.start_run('odoo_to_sb')".to_owned()),
-        ("finish_run", "SELECT etl.finish_run((SELECT max(id) FROM ops.odoo_sync_runs))".to_owned()), ("resume", "SELECT etl.resume()".to_owned()),
+        ("pause", "SELECT etl.pause()".to_owned()),
+        ("replay", format!("SELECT etl.replay({dead})")),
+        ("cancel", format!("SELECT etl.cancel({dead}, 'why')")),
+        ("replay_failed", "SELECT etl.replay_failed()".to_owned()),
+        ("start_run", "SELECT etl.start_run('odoo_to_sb')".to_owned()),
+        (
+            "finish_run",
+            "SELECT etl.finish_run((SELECT max(id) FROM ops.odoo_sync_runs))".to_owned(),
+        ),
+        ("resume", "SELECT etl.resume()".to_owned()),
     ];
     for (action, call) in calls {
         otto.run(&call);
-        let rows: i64 = db.one("SELECT count(*) FROM etl.audit_log WHERE actor = 'otto' AND action = $1", &[&action]);
+        let rows: i64 = db.one(
+            "SELECT count(*) FROM etl.audit_log WHERE actor = 'otto' AND action = $1",
+            &[&action],
+        );
         assert_eq!(rows, 1, "{action}");
     }
     // A superuser who acts for another role is still who he is.
     db.run("SET ROLE etl_operator; SELECT etl.pause(); RESET ROLE");
-    assert_eq!(db.one::<String>("SELECT actor FROM etl.audit_log ORDER BY id DESC LIMIT 1", &[]), "postgres");
+    assert_eq!(
+        db.one::<String>(
+            "SELECT actor FROM etl.audit_log ORDER BY id DESC LIMIT 1",
+            &[]
+        ),
+        "postgres"
+    );
 }
 
 fn odoo_sim_poison() -> odoo_sim::Poison {
@@ -180,17 +278,40 @@ fn the_workers_role_is_nobodys() {
     let plain: bool = db.one("SELECT NOT (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls) FROM pg_roles WHERE rolname = 'etl_worker'", &[]);
     assert!(plain);
     assert_eq!(db.one::<i64>("SELECT count(*) FROM pg_auth_members WHERE roleid = 'etl_worker'::regrole OR member = 'etl_worker'::regrole", &[]), 0);
-    assert!(Client::connect(&bench.cluster.dsn_as("etl_worker", DATABASE), postgres::NoTls).is_err());
+    assert!(
+        Client::connect(
+            &bench.cluster.dsn_as("etl_worker", DATABASE),
+            postgres::NoTls
+        )
+        .is_err()
+    );
 
     for (unfit, mend) in [
-        ("ALTER ROLE etl_worker LOGIN", "ALTER ROLE etl_worker NOLOGIN"), ("ALTER ROLE etl_worker SUPERUSER", "ALTER ROLE etl_worker NOSUPERUSER"),
-        ("ALTER ROLE etl_worker BYPASSRLS", "ALTER ROLE etl_worker NOBYPASSRLS"), ("CREATE ROLE mallory; GRANT etl_worker TO mallory", "REVOKE etl_worker FROM mallory"),
+        (
+            "ALTER ROLE etl_worker LOGIN",
+            "ALTER ROLE etl_worker NOLOGIN",
+        ),
+        (
+            "ALTER ROLE etl_worker SUPERUSER",
+            "ALTER ROLE etl_worker NOSUPERUSER",
+        ),
+        (
+            "ALTER ROLE etl_worker BYPASSRLS",
+            "ALTER ROLE etl_worker NOBYPASSRLS",
+        ),
+        (
+            "CREATE ROLE mallory; GRANT etl_worker TO mallory",
+            "REVOKE etl_worker FROM mallory",
+        ),
     ] {
         db.run("DROP EXTENSION IF EXISTS pg_etl CASCADE");
         db.run(unfit);
         let said = db.refused("CREATE EXTENSION pg_etl");
         assert_eq!(said.code().code(), "28000", "{unfit}: {}", said.message());
-        assert!(said.hint().is_some_and(|hint| hint.contains("NOLOGIN")), "{said:?}");
+        assert!(
+            said.hint().is_some_and(|hint| hint.contains("NOLOGIN")),
+            "{said:?}"
+        );
         db.run(mend);
         db.run("CREATE EXTENSION pg_etl");
     }

@@ -10,7 +10,10 @@ const OLD: &str = include_str!("fixtures/old_deployment.sql");
 /// An adopted deployment that has delivered `ada`, and then waits with three rows: a change of `ada` and two new partners.
 fn deployment() -> (Bench, Client) {
     // A worker that finds nothing set up looks again soon.
-    let bench = Bench::builder().setting("etl.poll_interval", "5s").no_connection().start();
+    let bench = Bench::builder()
+        .setting("etl.poll_interval", "5s")
+        .no_connection()
+        .start();
     let mut db = bench.client();
     db.run(OLD);
     db.run("CREATE INDEX outbox_by_tenant ON ops.odoo_outbox (tenant)");
@@ -20,7 +23,12 @@ fn deployment() -> (Bench, Client) {
     db.await_status(ada, "done");
     db.await_empty(PATIENCE);
     db.run("SELECT etl.pause('odoo', 'before the dump')");
-    db.enqueue("res.partner", "upsert", json!({"name": "Ada Lovelace"}), Some("ada"));
+    db.enqueue(
+        "res.partner",
+        "upsert",
+        json!({"name": "Ada Lovelace"}),
+        Some("ada"),
+    );
     db.enqueue("res.partner", "create", json!({"name": "Bob"}), Some("bob"));
     db.run("INSERT INTO public.odoo_partners (name) VALUES ('Cyd')");
     (bench, db)
@@ -51,8 +59,15 @@ fn state(db: &mut Client) -> Vec<String> {
 }
 
 fn run(mut command: Command) {
-    let output = command.stdin(Stdio::null()).output().expect("the program starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn program(bench: &Bench, name: &str, arguments: &[&str]) -> Command {
@@ -68,18 +83,34 @@ fn starts_paused(bench: &Bench, copy: &mut Client, before: Totals) {
     });
     let worker: Vec<String> = eventually_some(PATIENCE, "an idle worker in the copy", || {
         let states: Vec<String> = copy.all("SELECT state FROM etl.workers", &[]);
-        if states == ["idle"] { Ok(states) } else { Err(states) }
+        if states == ["idle"] {
+            Ok(states)
+        } else {
+            Err(states)
+        }
     });
     assert_eq!(worker, ["idle"]);
     assert_eq!(copy.count("queued"), 3);
     assert_eq!(copy.one::<i64>("SELECT count(*) FROM etl.queue", &[]), 3);
-    assert_eq!(bench.sim().totals().requests, before.requests, "a copy sends nothing before somebody says so");
+    assert_eq!(
+        bench.sim().totals().requests,
+        before.requests,
+        "a copy sends nothing before somebody says so"
+    );
     let health = copy.health("connection odoo");
-    assert!(health.contains("| fail | paused |") && health.contains("etl.resume"), "{health}");
+    assert!(
+        health.contains("| fail | paused |") && health.contains("etl.resume"),
+        "{health}"
+    );
 }
 
 fn partners(bench: &Bench, name: &str) -> usize {
-    bench.sim().records("res.partner").iter().filter(|partner| partner["name"] == name).count()
+    bench
+        .sim()
+        .records("res.partner")
+        .iter()
+        .filter(|partner| partner["name"] == name)
+        .count()
 }
 
 fn delivers_after_resume(bench: &Bench, copy: &mut Client) {
@@ -95,10 +126,27 @@ fn dump_and_psql_bring_everything_back_and_wait_for_a_word() {
     let (bench, mut db) = deployment();
     let file = bench.cluster.socket_dir().join("dump.sql");
     let file = file.to_str().expect("a path");
-    run(program(&bench, "pg_dump", &["-d", &bench.cluster.dsn(DATABASE), "-f", file]));
+    run(program(
+        &bench,
+        "pg_dump",
+        &["-d", &bench.cluster.dsn(DATABASE), "-f", file],
+    ));
     let before = bench.sim().totals();
     db.run("CREATE DATABASE copy");
-    run(program(&bench, "psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &bench.cluster.dsn("copy"), "-f", file]));
+    run(program(
+        &bench,
+        "psql",
+        &[
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &bench.cluster.dsn("copy"),
+            "-f",
+            file,
+        ],
+    ));
     let mut copy = bench.client_in("copy");
     starts_paused(&bench, &mut copy, before);
     assert_eq!(state(&mut copy), state(&mut db));
@@ -114,10 +162,24 @@ fn a_custom_dump_restored_in_parallel_does_too() {
     let (bench, mut db) = deployment();
     let file = bench.cluster.socket_dir().join("dump.custom");
     let file = file.to_str().expect("a path");
-    run(program(&bench, "pg_dump", &["-Fc", "-d", &bench.cluster.dsn(DATABASE), "-f", file]));
+    run(program(
+        &bench,
+        "pg_dump",
+        &["-Fc", "-d", &bench.cluster.dsn(DATABASE), "-f", file],
+    ));
     let before = bench.sim().totals();
     db.run("CREATE DATABASE copy");
-    run(program(&bench, "pg_restore", &["-j2", "--exit-on-error", "-d", &bench.cluster.dsn("copy"), file]));
+    run(program(
+        &bench,
+        "pg_restore",
+        &[
+            "-j2",
+            "--exit-on-error",
+            "-d",
+            &bench.cluster.dsn("copy"),
+            file,
+        ],
+    ));
     let mut copy = bench.client_in("copy");
     starts_paused(&bench, &mut copy, before);
     assert_eq!(state(&mut copy), state(&mut db));
@@ -131,7 +193,15 @@ fn a_copy_by_template_starts_paused() {
     db.run("SELECT etl.resume(); UPDATE etl.connection_state SET paused_at = now(), paused_reason = 'by hand'");
     drop(db);
     let mut maintenance = bench.client_in("postgres");
-    eventually(PATIENCE, "CREATE DATABASE … TEMPLATE to get through", || maintenance.batch_execute("CREATE DATABASE copy TEMPLATE shop").is_ok());
+    eventually(
+        PATIENCE,
+        "CREATE DATABASE … TEMPLATE to get through",
+        || {
+            maintenance
+                .batch_execute("CREATE DATABASE copy TEMPLATE shop")
+                .is_ok()
+        },
+    );
     let mut copy = bench.client_in("copy");
     copy.run("UPDATE etl.connection_state SET paused_at = NULL, paused_reason = NULL WHERE paused_reason = 'by hand'");
     starts_paused(&bench, &mut copy, before);
@@ -145,11 +215,19 @@ fn a_drain_without_a_resident_worker_knows_a_copy_too() {
     let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
     drop(db);
     let mut maintenance = bench.client_in("postgres");
-    eventually(PATIENCE, "the template to be free", || maintenance.batch_execute("CREATE DATABASE copy TEMPLATE shop").is_ok());
+    eventually(PATIENCE, "the template to be free", || {
+        maintenance
+            .batch_execute("CREATE DATABASE copy TEMPLATE shop")
+            .is_ok()
+    });
     let mut copy = bench.client_in("copy");
     let before = bench.sim().totals();
     let answer = copy.drain();
-    assert_eq!((&answer["claimed"], &answer["remaining"]), (&json!(0), &json!(1)), "{answer}");
+    assert_eq!(
+        (&answer["claimed"], &answer["remaining"]),
+        (&json!(0), &json!(1)),
+        "{answer}"
+    );
     assert_eq!(bench.sim().totals().requests, before.requests);
     copy.run("SELECT etl.resume()");
     assert_eq!(copy.drain()["done"], 1);
@@ -163,10 +241,18 @@ fn a_word_right_after_the_restore_counts() {
     let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
     drop(db);
     let mut maintenance = bench.client_in("postgres");
-    eventually(PATIENCE, "the template to be free", || maintenance.batch_execute("CREATE DATABASE copy TEMPLATE shop").is_ok());
+    eventually(PATIENCE, "the template to be free", || {
+        maintenance
+            .batch_execute("CREATE DATABASE copy TEMPLATE shop")
+            .is_ok()
+    });
     let mut copy = bench.client_in("copy");
     // Before any worker had a look at it.
-    assert!(copy.one::<bool>("SELECT etl.health() ->> 'status' = 'fail'", &[]), "a copy says that it is one: {}", copy.health("%"));
+    assert!(
+        copy.one::<bool>("SELECT etl.health() ->> 'status' = 'fail'", &[]),
+        "a copy says that it is one: {}",
+        copy.health("%")
+    );
     copy.run("SELECT etl.resume()");
     assert_eq!(copy.drain()["done"], 1);
     assert_eq!(copy.row(id).status, "done");
@@ -181,7 +267,11 @@ fn drop_extension_takes_no_row_and_create_goes_on() {
     assert_eq!(db.all::<String>(rows, &[]), before);
     assert!(db.one::<bool>("SELECT to_regnamespace('etl') IS NULL", &[]));
     let triggers: Vec<String> = db.all("SELECT tgname::text FROM pg_trigger WHERE tgrelid = 'ops.odoo_outbox'::regclass AND NOT tgisinternal", &[]);
-    assert_eq!(triggers, ["remember"], "the user's trigger stays, ours are gone");
+    assert_eq!(
+        triggers,
+        ["remember"],
+        "the user's trigger stays, ours are gone"
+    );
     // Old writers never notice.
     db.run("INSERT INTO public.odoo_partners (name) VALUES ('Dan')");
     db.run("CREATE EXTENSION pg_etl");
@@ -190,7 +280,13 @@ fn drop_extension_takes_no_row_and_create_goes_on() {
     bench.connect(&mut db, json!({}));
     db.await_empty(PATIENCE);
     // The links were derived anew: the change of Ada found her record.
-    for (name, count) in [("Ada Lovelace", 1), ("Ada", 0), ("Bob", 1), ("Cyd", 1), ("Dan", 1)] {
+    for (name, count) in [
+        ("Ada Lovelace", 1),
+        ("Ada", 0),
+        ("Bob", 1),
+        ("Cyd", 1),
+        ("Dan", 1),
+    ] {
         assert_eq!(partners(&bench, name), count, "{name}");
     }
 }
@@ -199,15 +295,22 @@ fn drop_extension_takes_no_row_and_create_goes_on() {
 fn a_create_whose_answer_was_lost_before_the_drop_is_not_doubled() {
     let bench = Bench::ready();
     let mut db = bench.client();
-    bench.sim().inject(Fault::new(Effect::AnswerLost).on("res.partner", "load"));
+    bench
+        .sim()
+        .inject(Fault::new(Effect::AnswerLost).on("res.partner", "load"));
     let keyed = db.enqueue("res.partner", "create", json!({"name": "Ada"}), Some("ada"));
     let bare = db.enqueue("res.partner", "create", json!({"name": "Bob"}), None);
-    eventually(PATIENCE, "both records to exist in Odoo", || partners(&bench, "Ada") == 1 && partners(&bench, "Bob") == 1);
+    eventually(PATIENCE, "both records to exist in Odoo", || {
+        partners(&bench, "Ada") == 1 && partners(&bench, "Bob") == 1
+    });
     db.run("DROP EXTENSION pg_etl CASCADE");
     bench.sim().clear_faults();
     db.run("CREATE EXTENSION pg_etl; SELECT etl.setup()");
     bench.connect(&mut db, json!({}));
-    let (keyed, bare) = (db.await_status(keyed, "done"), db.await_status(bare, "done"));
+    let (keyed, bare) = (
+        db.await_status(keyed, "done"),
+        db.await_status(bare, "done"),
+    );
     assert_eq!((partners(&bench, "Ada"), partners(&bench, "Bob")), (1, 1));
     assert_ne!(keyed.record(), bare.record());
 }

@@ -14,26 +14,49 @@ fn talkative(secret_dir: &str) -> Bench {
     let mut config = Config::default();
     config.accounts[0].keys = vec![ApiKey::new(CANARY)];
     config.accounts[0].password = CANARY.to_owned();
-    let mut builder = Bench::builder().sim(config).env("ETL_CANARY", CANARY).setting("etl.secret_dir", secret_dir);
+    let mut builder = Bench::builder()
+        .sim(config)
+        .env("ETL_CANARY", CANARY)
+        .setting("etl.secret_dir", secret_dir);
     for (name, value) in [
-        ("log_min_error_statement", "debug5"), ("log_statement", "all"), ("log_error_verbosity", "verbose"), ("debug_print_plan", "on"),
-        ("debug_print_parse", "on"), ("debug_print_rewritten", "on"), ("log_parameter_max_length", "-1"), ("log_parameter_max_length_on_error", "-1"),
-        ("log_min_duration_statement", "0"), ("log_executor_stats", "on"), ("track_activity_query_size", "65536"),
+        ("log_min_error_statement", "debug5"),
+        ("log_statement", "all"),
+        ("log_error_verbosity", "verbose"),
+        ("debug_print_plan", "on"),
+        ("debug_print_parse", "on"),
+        ("debug_print_rewritten", "on"),
+        ("log_parameter_max_length", "-1"),
+        ("log_parameter_max_length_on_error", "-1"),
+        ("log_min_duration_statement", "0"),
+        ("log_executor_stats", "on"),
+        ("track_activity_query_size", "65536"),
     ] {
         builder = builder.setting(name, value);
     }
     let bench = builder.no_connection().start();
     // After the start: at debug3 and beyond the postmaster itself begins by printing its environment.
-    bench.cluster.set("log_min_messages", "debug5").expect("the setting");
+    bench
+        .cluster
+        .set("log_min_messages", "debug5")
+        .expect("the setting");
     bench.cluster.reload();
     let mut db = bench.client();
-    eventually(PATIENCE, "the log to say more", || db.one::<String>("SELECT current_setting('log_min_messages')", &[]) == "debug5");
+    eventually(PATIENCE, "the log to say more", || {
+        db.one::<String>("SELECT current_setting('log_min_messages')", &[]) == "debug5"
+    });
     bench
 }
 
 /// Where the canary has got to: the log, every table and view of etl and ops, what the server shows of itself, and a dump.
 fn traces(bench: &Bench, db: &mut Client) -> Vec<String> {
-    let mut traces: Vec<String> = bench.cluster.log().lines().filter(|line| line.contains(CANARY)).take(3).map(|line| format!("log: {line}")).collect();
+    let mut traces: Vec<String> = bench
+        .cluster
+        .log()
+        .lines()
+        .filter(|line| line.contains(CANARY))
+        .take(3)
+        .map(|line| format!("log: {line}"))
+        .collect();
     let relations: Vec<String> = db.all(
         "SELECT oid::regclass::text FROM pg_class WHERE relnamespace IN ('etl'::regnamespace, 'ops'::regnamespace) AND relkind IN ('r', 'v', 'm')
          UNION ALL SELECT unnest(ARRAY['pg_stat_activity', 'pg_settings', 'pg_file_settings', 'pg_stat_user_functions', 'etl.health_report()'])",
@@ -42,16 +65,32 @@ fn traces(bench: &Bench, db: &mut Client) -> Vec<String> {
     assert!(relations.len() > 15, "{relations:?}");
     for relation in relations {
         // The search itself must not hold the word that it looks for: pg_stat_activity shows it.
-        let sql = format!("SELECT count(*) FROM {relation} t WHERE t::text LIKE concat('%canary-93f1', '-do-not-print%')");
+        let sql = format!(
+            "SELECT count(*) FROM {relation} t WHERE t::text LIKE concat('%canary-93f1', '-do-not-print%')"
+        );
         if db.one::<i64>(&sql, &[]) > 0 {
             traces.push(relation);
         }
     }
-    let dump = bench.cluster.program("pg_dump").expect("pg_dump").args(["-d", &bench.cluster.dsn(DATABASE)]).output().expect("pg_dump runs");
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let dump = bench
+        .cluster
+        .program("pg_dump")
+        .expect("pg_dump")
+        .args(["-d", &bench.cluster.dsn(DATABASE)])
+        .output()
+        .expect("pg_dump runs");
+    assert!(
+        dump.status.success(),
+        "{}",
+        String::from_utf8_lossy(&dump.stderr)
+    );
     let dump = String::from_utf8_lossy(&dump.stdout).into_owned();
     assert!(dump.contains("odoo_outbox"));
-    traces.extend(dump.lines().filter(|line| line.contains(CANARY)).map(|line| format!("dump: {line}")));
+    traces.extend(
+        dump.lines()
+            .filter(|line| line.contains(CANARY))
+            .map(|line| format!("dump: {line}")),
+    );
     traces
 }
 
@@ -59,23 +98,49 @@ fn traces(bench: &Bench, db: &mut Client) -> Vec<String> {
 fn exercise(bench: &Bench, db: &mut Client, reference: &str) {
     let set = |db: &mut Client, database: &str, protocol: &str| {
         let options = json!({"database": database, "login": "admin", "protocol": protocol});
-        db.execute("SELECT etl.set_connection('odoo', 'odoo', $1, $2, $3)", &[&bench.endpoint.url, &options, &reference]).expect("set_connection");
+        db.execute(
+            "SELECT etl.set_connection('odoo', 'odoo', $1, $2, $3)",
+            &[&bench.endpoint.url, &options, &reference],
+        )
+        .expect("set_connection");
         db.run("SELECT etl.resume()");
     };
     for protocol in ["json2", "jsonrpc"] {
         set(db, bench.sim().database(), protocol);
-        let id = db.enqueue("res.partner", "create", json!({"name": format!("By {reference} over {protocol}")}), None);
-        assert!(!db.one::<Value>("SELECT etl.explain($1)", &[&id]).to_string().contains(CANARY));
+        let id = db.enqueue(
+            "res.partner",
+            "create",
+            json!({"name": format!("By {reference} over {protocol}")}),
+            None,
+        );
+        assert!(
+            !db.one::<Value>("SELECT etl.explain($1)", &[&id])
+                .to_string()
+                .contains(CANARY)
+        );
         db.await_status(id, "done");
-        assert_eq!(db.one::<Value>("SELECT etl.test_connection('odoo')", &[])["ok"], true);
+        assert_eq!(
+            db.one::<Value>("SELECT etl.test_connection('odoo')", &[])["ok"],
+            true
+        );
         // Refused by Odoo, in Odoo's own words.
-        let dead = db.enqueue("res.partner", "create", json!({"name": "x", "no_such_field": 1}), None);
+        let dead = db.enqueue(
+            "res.partner",
+            "create",
+            json!({"name": "x", "no_such_field": 1}),
+            None,
+        );
         db.await_status(dead, "failed");
         // No such database.
         set(db, "nowhere", protocol);
         let waiting = db.enqueue("res.partner", "create", json!({"name": "waits"}), None);
-        eventually(PATIENCE, "the connection to be paused", || db.connection("state") == "paused");
-        assert_eq!(db.one::<Value>("SELECT etl.test_connection('odoo')", &[])["ok"], false);
+        eventually(PATIENCE, "the connection to be paused", || {
+            db.connection("state") == "paused"
+        });
+        assert_eq!(
+            db.one::<Value>("SELECT etl.test_connection('odoo')", &[])["ok"],
+            false
+        );
         assert!(db.health("connection odoo").contains("| fail |"));
         // No such key.
         bench.sim().revoke_key(CANARY);
@@ -83,8 +148,13 @@ fn exercise(bench: &Bench, db: &mut Client, reference: &str) {
         (account.keys, account.password) = (vec![], "another".to_owned());
         bench.sim().add_account(account.clone());
         set(db, bench.sim().database(), protocol);
-        eventually(PATIENCE, "the connection to be paused", || db.connection("state") == "paused");
-        assert_eq!(db.one::<Value>("SELECT etl.test_connection('odoo')", &[])["ok"], false);
+        eventually(PATIENCE, "the connection to be paused", || {
+            db.connection("state") == "paused"
+        });
+        assert_eq!(
+            db.one::<Value>("SELECT etl.test_connection('odoo')", &[])["ok"],
+            false
+        );
         (account.keys, account.password) = (vec![ApiKey::new(CANARY)], CANARY.to_owned());
         bench.sim().add_account(account);
         // An answer that echoes what it was sent, and nobody there at all.
@@ -92,7 +162,9 @@ fn exercise(bench: &Bench, db: &mut Client, reference: &str) {
         db.await_status(waiting, "done");
         bench.sim().stop();
         db.run(&format!("SELECT etl.enqueue('res.partner', 'create', '{{\"name\": \"later\"}}', record_key => '{reference}{protocol}')"));
-        eventually(PATIENCE, "the connection to be failing", || db.connection("failures") != "0");
+        eventually(PATIENCE, "the connection to be failing", || {
+            db.connection("failures") != "0"
+        });
         bench.sim().restart().expect("the simulator comes back");
         db.run("SELECT etl.resume()");
         db.await_empty(PATIENCE);
@@ -117,34 +189,76 @@ fn the_canary_is_found_nowhere() {
         exercise(&bench, &mut db, reference);
         assert_eq!(traces(&bench, &mut db), [""; 0], "{reference}");
     }
-    assert!(bench.cluster.log().contains("set_connection"), "the log of this server does say much");
+    assert!(
+        bench.cluster.log().contains("set_connection"),
+        "the log of this server does say much"
+    );
     let _ = fs::remove_dir_all(dir);
 }
 
 #[test]
 fn a_literal_secret_is_refused_and_its_statement_is_not_logged() {
-    let bench = Bench::builder().setting("log_min_error_statement", "error").setting("log_min_messages", "info").no_connection().start();
+    let bench = Bench::builder()
+        .setting("log_min_error_statement", "error")
+        .setting("log_min_messages", "info")
+        .no_connection()
+        .start();
     let mut db = bench.client();
     db.run("SELECT etl.setup()");
     for (url, secret) in [
-        ("https://erp.example.com", CANARY.to_owned()), ("https://erp.example.com", format!("literal:{CANARY}")), ("https://erp.example.com", format!("env:{CANARY}")),
-        ("https://erp.example.com", format!("file:../{CANARY}")), ("no url", CANARY.to_owned()), ("https://erp.example.com", format!("VAULT:{CANARY}")),
+        ("https://erp.example.com", CANARY.to_owned()),
+        ("https://erp.example.com", format!("literal:{CANARY}")),
+        ("https://erp.example.com", format!("env:{CANARY}")),
+        ("https://erp.example.com", format!("file:../{CANARY}")),
+        ("no url", CANARY.to_owned()),
+        ("https://erp.example.com", format!("VAULT:{CANARY}")),
     ] {
-        let said = db.refused(&format!("SELECT etl.set_connection('odoo', 'odoo', '{url}', secret => '{secret}')"));
+        let said = db.refused(&format!(
+            "SELECT etl.set_connection('odoo', 'odoo', '{url}', secret => '{secret}')"
+        ));
         assert_eq!(said.code().code(), "22023", "{secret}");
         assert!(said.hint().is_some_and(|hint| !hint.is_empty()), "{said:?}");
         assert!(!format!("{said:?}").contains(CANARY), "{said:?}");
     }
-    for (url, options) in [(format!("https://admin:{CANARY}@erp.example.com"), "{}".to_owned()), ("https://erp.example.com".to_owned(), format!("{{\"key\": \"{CANARY}\"}}"))] {
-        let said = db.refused(&format!("SELECT etl.set_connection('odoo', 'odoo', '{url}', '{options}')"));
+    for (url, options) in [
+        (
+            format!("https://admin:{CANARY}@erp.example.com"),
+            "{}".to_owned(),
+        ),
+        (
+            "https://erp.example.com".to_owned(),
+            format!("{{\"key\": \"{CANARY}\"}}"),
+        ),
+    ] {
+        let said = db.refused(&format!(
+            "SELECT etl.set_connection('odoo', 'odoo', '{url}', '{options}')"
+        ));
         assert!(!format!("{said:?}").contains(CANARY), "{said:?}");
     }
     // The extended protocol too.
-    let said = db.execute("SELECT etl.set_connection('odoo', 'odoo', 'https://erp.example.com', secret => $1)", &[&CANARY]);
+    let said = db.execute(
+        "SELECT etl.set_connection('odoo', 'odoo', 'https://erp.example.com', secret => $1)",
+        &[&CANARY],
+    );
     assert!(said.is_err());
-    assert!(bench.cluster.log().contains("must be a reference"), "the refusal is logged");
-    assert_eq!(bench.cluster.log().lines().filter(|line| line.contains(CANARY)).count(), 0, "its statement is not");
-    assert_eq!(db.one::<i64>("SELECT count(*) FROM etl.connections", &[]), 0);
+    assert!(
+        bench.cluster.log().contains("must be a reference"),
+        "the refusal is logged"
+    );
+    assert_eq!(
+        bench
+            .cluster
+            .log()
+            .lines()
+            .filter(|line| line.contains(CANARY))
+            .count(),
+        0,
+        "its statement is not"
+    );
+    assert_eq!(
+        db.one::<i64>("SELECT count(*) FROM etl.connections", &[]),
+        0
+    );
 }
 
 fn secret_dir() -> std::path::PathBuf {
@@ -170,20 +284,47 @@ fn file_secrets_stay_inside_their_folder() {
     write(&dir.join("empty"), "\n");
     fs::write(dir.join("binary"), [0xff, 0xfe, 0x00]).expect("a file");
     fs::set_permissions(dir.join("binary"), fs::Permissions::from_mode(0o644)).expect("rights");
-    let bench = Bench::builder().preload(&["pg_etl"]).setting("etl.secret_dir", dir.to_str().expect("a path")).no_connection().start();
+    let bench = Bench::builder()
+        .preload(&["pg_etl"])
+        .setting("etl.secret_dir", dir.to_str().expect("a path"))
+        .no_connection()
+        .start();
     let mut db = bench.client();
     db.run("SELECT etl.setup()");
-    for name in ["../outside", "/etc/passwd", "a/b", "..", ".", ".hidden", "", "a\\b"] {
+    for name in [
+        "../outside",
+        "/etc/passwd",
+        "a/b",
+        "..",
+        ".",
+        ".hidden",
+        "",
+        "a\\b",
+    ] {
         let said = db.refused(&format!("SELECT etl.set_connection('odoo', 'odoo', 'http://127.0.0.1:9', secret => 'file:{name}')"));
         assert_eq!(said.code().code(), "22023", "{name}");
         assert!(said.hint().is_some(), "{name}");
     }
-    for (name, words) in [("link", "leads out"), ("large", "at most 64 kB"), ("folder", "ordinary file"), ("empty", "empty"), ("binary", "not text"), ("missing", "cannot be read")] {
+    for (name, words) in [
+        ("link", "leads out"),
+        ("large", "at most 64 kB"),
+        ("folder", "ordinary file"),
+        ("empty", "empty"),
+        ("binary", "not text"),
+        ("missing", "cannot be read"),
+    ] {
         db.run(&format!("SELECT etl.set_connection('odoo', 'odoo', 'http://127.0.0.1:9', secret => 'file:{name}')"));
         let answer: Value = db.one("SELECT etl.test_connection('odoo')", &[]);
-        assert_eq!((&answer["ok"], &answer["error"]["class"]), (&json!(false), &json!("misconfigured")), "{name}: {answer}");
+        assert_eq!(
+            (&answer["ok"], &answer["error"]["class"]),
+            (&json!(false), &json!("misconfigured")),
+            "{name}: {answer}"
+        );
         let message = answer["error"]["message"].as_str().unwrap_or_default();
-        assert!(message.contains(words) && !message.contains(CANARY), "{name}: {message}");
+        assert!(
+            message.contains(words) && !message.contains(CANARY),
+            "{name}: {message}"
+        );
     }
     let _ = fs::remove_dir_all(dir);
     let _ = fs::remove_file(outside);
@@ -191,7 +332,10 @@ fn file_secrets_stay_inside_their_folder() {
 
 #[test]
 fn env_secrets_stay_inside_their_prefix() {
-    let bench = Bench::builder().env("ETL_MINE", "x").no_connection().start();
+    let bench = Bench::builder()
+        .env("ETL_MINE", "x")
+        .no_connection()
+        .start();
     let mut db = bench.client();
     db.run("SELECT etl.setup()");
     for name in ["PATH", "HOME", "etl_mine", "XETL_MINE", "", "ETL_A=B"] {
@@ -200,14 +344,30 @@ fn env_secrets_stay_inside_their_prefix() {
         assert!(said.hint().is_some(), "{name}");
     }
     // Set under a wider prefix, which is then narrowed: not read any more.
-    db.run("SELECT etl.set_connection('odoo', 'odoo', 'http://127.0.0.1:9', secret => 'env:ETL_MINE')");
-    bench.cluster.set("etl.secret_env_prefix", "OTHER_").expect("the setting");
+    db.run(
+        "SELECT etl.set_connection('odoo', 'odoo', 'http://127.0.0.1:9', secret => 'env:ETL_MINE')",
+    );
+    bench
+        .cluster
+        .set("etl.secret_env_prefix", "OTHER_")
+        .expect("the setting");
     bench.cluster.reload();
-    eventually(PATIENCE, "the setting to hold", || db.one::<String>("SELECT current_setting('etl.secret_env_prefix')", &[]) == "OTHER_");
+    eventually(PATIENCE, "the setting to hold", || {
+        db.one::<String>("SELECT current_setting('etl.secret_env_prefix')", &[]) == "OTHER_"
+    });
     let answer: Value = db.one("SELECT etl.test_connection('odoo')", &[]);
-    assert!(answer["error"]["message"].as_str().is_some_and(|message| message.contains("not valid")), "{answer}");
+    assert!(
+        answer["error"]["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("not valid")),
+        "{answer}"
+    );
     // What is read is no setting of a session.
     for setting in ["etl.secret_env_prefix", "etl.secret_dir", "etl.instance"] {
-        assert_eq!(db.refused(&format!("SET {setting} = 'x'")).code().code(), "55P02", "{setting}");
+        assert_eq!(
+            db.refused(&format!("SET {setting} = 'x'")).code().code(),
+            "55P02",
+            "{setting}"
+        );
     }
 }

@@ -2,7 +2,12 @@
 
 use pg_etl_tests::prelude::*;
 
-const TABLES: [&str; 4] = ["odoo_outbox", "odoo_sync_checkpoints", "odoo_sync_config", "odoo_sync_runs"];
+const TABLES: [&str; 4] = [
+    "odoo_outbox",
+    "odoo_sync_checkpoints",
+    "odoo_sync_config",
+    "odoo_sync_runs",
+];
 
 fn unprepared() -> Bench {
     Bench::builder().preload(&[]).no_connection().start()
@@ -10,14 +15,21 @@ fn unprepared() -> Bench {
 
 /// A further database of the same server, with the extension.
 fn another(bench: &Bench, name: &str) -> Client {
-    bench.client_in("postgres").run(&format!("CREATE DATABASE {name}"));
+    bench
+        .client_in("postgres")
+        .run(&format!("CREATE DATABASE {name}"));
     let mut db = bench.client_in(name);
     db.run("CREATE EXTENSION pg_etl");
     db
 }
 
 fn list(report: &Value, part: &str) -> Vec<String> {
-    report[part].as_array().expect("a list").iter().map(|item| item.as_str().expect("a text").to_owned()).collect()
+    report[part]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| item.as_str().expect("a text").to_owned())
+        .collect()
 }
 
 #[test]
@@ -26,8 +38,20 @@ fn fresh_and_again() {
     let mut db = bench.client();
     let report: Value = db.one("SELECT etl.setup()", &[]);
     let created = list(&report, "created");
-    assert!(TABLES.iter().all(|table| created.contains(&format!("ops.{table}"))), "{report}");
-    assert_eq!((list(&report, "adopted").len(), list(&report, "migrated").len()), (0, 0), "{report}");
+    assert!(
+        TABLES
+            .iter()
+            .all(|table| created.contains(&format!("ops.{table}"))),
+        "{report}"
+    );
+    assert_eq!(
+        (
+            list(&report, "adopted").len(),
+            list(&report, "migrated").len()
+        ),
+        (0, 0),
+        "{report}"
+    );
     assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
     let tables: Vec<String> = db.all("SELECT relname::text FROM pg_class WHERE relnamespace = 'ops'::regnamespace AND relkind = 'r' ORDER BY 1", &[]);
     assert_eq!(tables, TABLES);
@@ -39,12 +63,28 @@ fn fresh_and_again() {
     );
     assert_eq!(members, 0);
 
-    let namespace: Value = db.one("SELECT value FROM ops.odoo_sync_config WHERE key = 'external_id_namespace'", &[]);
+    let namespace: Value = db.one(
+        "SELECT value FROM ops.odoo_sync_config WHERE key = 'external_id_namespace'",
+        &[],
+    );
     let before = catalog(&mut db);
     let again: Value = db.one("SELECT etl.setup()", &[]);
-    assert_eq!((list(&again, "created").len(), list(&again, "migrated").len()), (0, 0), "{again}");
+    assert_eq!(
+        (
+            list(&again, "created").len(),
+            list(&again, "migrated").len()
+        ),
+        (0, 0),
+        "{again}"
+    );
     assert_eq!(catalog(&mut db), before, "a second call changes nothing");
-    assert_eq!(db.one::<Value>("SELECT value FROM ops.odoo_sync_config WHERE key = 'external_id_namespace'", &[]), namespace);
+    assert_eq!(
+        db.one::<Value>(
+            "SELECT value FROM ops.odoo_sync_config WHERE key = 'external_id_namespace'",
+            &[]
+        ),
+        namespace
+    );
 }
 
 /// Everything that a setup could have changed: columns, defaults, constraints, indexes, triggers, owners, grants, storage.
@@ -70,14 +110,24 @@ fn two_at_once_make_one() {
     let mut hold = first.transaction().expect("a transaction");
     hold.query_one("SELECT etl.setup()", &[]).expect("setup");
     let mut second = bench.client();
-    let (pid, waits): (i32, _) = (second.one("SELECT pg_backend_pid()", &[]), std::thread::spawn(move || second.one::<Value>("SELECT etl.setup()", &[])));
+    let (pid, waits): (i32, _) = (
+        second.one("SELECT pg_backend_pid()", &[]),
+        std::thread::spawn(move || second.one::<Value>("SELECT etl.setup()", &[])),
+    );
     let mut look = bench.client();
     eventually(PATIENCE, "the second to wait for the first", || {
         look.one("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock')", &[&pid])
     });
     hold.commit().expect("commit");
     let report = waits.join().expect("the second succeeds");
-    assert_eq!((list(&report, "created").len(), list(&report, "adopted").len()), (0, 4), "{report}");
+    assert_eq!(
+        (
+            list(&report, "created").len(),
+            list(&report, "adopted").len()
+        ),
+        (0, 4),
+        "{report}"
+    );
 }
 
 #[test]
@@ -100,13 +150,27 @@ fn before_setup_everything_says_what_to_do() {
     ] {
         let said = db.refused(&format!("SELECT {call}"));
         assert_eq!(said.code().code(), "55000", "{call}: {}", said.message());
-        assert!(said.hint().is_some_and(|hint| hint.contains("etl.set")), "{call}: {:?}", said.hint());
+        assert!(
+            said.hint().is_some_and(|hint| hint.contains("etl.set")),
+            "{call}: {:?}",
+            said.hint()
+        );
     }
     let said = db.refused("CALL etl.drain()");
-    assert_eq!((said.code().code(), said.hint()), ("55000", Some("SELECT etl.setup();")));
-    assert!(db.health("setup").contains("| fail |"), "{}", db.health("setup"));
+    assert_eq!(
+        (said.code().code(), said.hint()),
+        ("55000", Some("SELECT etl.setup();"))
+    );
+    assert!(
+        db.health("setup").contains("| fail |"),
+        "{}",
+        db.health("setup")
+    );
     assert!(db.health("setup").contains("etl.setup()"));
-    assert_eq!(db.one::<Value>("SELECT etl.health() -> 'status'", &[]), "fail");
+    assert_eq!(
+        db.one::<Value>("SELECT etl.health() -> 'status'", &[]),
+        "fail"
+    );
 }
 
 #[test]
@@ -114,7 +178,13 @@ fn set_connection_sets_up() {
     let bench = Bench::ready();
     let mut db = bench.client();
     assert!(db.health("setup").contains("| pass |"));
-    assert_eq!(db.one::<i64>("SELECT count(*) FROM etl.audit_log WHERE action = 'setup'", &[]), 1);
+    assert_eq!(
+        db.one::<i64>(
+            "SELECT count(*) FROM etl.audit_log WHERE action = 'setup'",
+            &[]
+        ),
+        1
+    );
 }
 
 #[test]
@@ -150,8 +220,16 @@ fn unfit_tables_are_refused_with_a_remedy_and_left_alone() {
         let said = db.refused("SELECT etl.setup()");
         assert_eq!(said.code().code(), sqlstate, "{name}: {}", said.message());
         assert!(said.message().contains(words), "{name}: {}", said.message());
-        assert!(said.hint().is_some_and(|hint| hint.contains(remedy)), "{name}: {:?}", said.hint());
-        assert_eq!(catalog(&mut db), before, "{name}: a refused setup leaves everything as it was");
+        assert!(
+            said.hint().is_some_and(|hint| hint.contains(remedy)),
+            "{name}: {:?}",
+            said.hint()
+        );
+        assert_eq!(
+            catalog(&mut db),
+            before,
+            "{name}: a refused setup leaves everything as it was"
+        );
         let said = db.refused("SELECT etl.enqueue('res.partner', 'create', '{}')");
         assert_eq!(said.code().code(), "55000", "{name}");
     }
@@ -165,7 +243,12 @@ fn rows_that_no_check_allows_are_named() {
             INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, status) VALUES ('res.partner', 'create', '{}', 'k', 'waiting')");
     let said = db.refused("SELECT etl.setup()");
     assert_eq!(said.code().code(), "23514", "{}", said.message());
-    assert!(said.hint().is_some_and(|hint| hint.contains("status")), "{} / {:?}", said.message(), said.hint());
+    assert!(
+        said.hint().is_some_and(|hint| hint.contains("status")),
+        "{} / {:?}",
+        said.message(),
+        said.hint()
+    );
 }
 
 #[test]
@@ -175,11 +258,16 @@ fn a_busy_table_is_not_waited_for_forever() {
     db.run("SELECT etl.setup()");
     let mut writer = bench.client();
     let mut open = writer.transaction().expect("a transaction");
-    open.batch_execute("LOCK TABLE ops.odoo_outbox IN ACCESS EXCLUSIVE MODE").expect("the lock");
+    open.batch_execute("LOCK TABLE ops.odoo_outbox IN ACCESS EXCLUSIVE MODE")
+        .expect("the lock");
     let begin = Instant::now();
     let said = db.refused("SELECT etl.setup()");
     assert_eq!(said.code().code(), "55P03", "{}", said.message());
-    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begin.elapsed()
+    );
     open.rollback().expect("rollback");
     db.run("SELECT etl.setup()");
 }

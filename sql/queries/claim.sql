@@ -2,7 +2,8 @@
 -- Two laps go round the queue, each in windows: one over the rows that are due as they came (by rank and id), one over those that were
 -- scheduled or tried before (by due time and id). Without the cursors a window full of blocked rows would hide what is behind it.
 -- $1 connection, $2 and $3 cursor of the first lap, $4 rows wanted, $5 claim, $6 owner, $7 bytes wanted, $8 locked_by, $9 run,
--- $10 and $11 cursor of the second lap (µs since 1970, id), $12 most calls that are sent at most once: what a crash makes dead letters
+-- $10 and $11 cursor of the second lap (µs since 1970, id), $12 most calls that are sent at most once: what a crash makes dead letters,
+-- $13 largest payload in bytes
 WITH win AS MATERIALIZED (
   (SELECT q.id, q.key_hash AS k, q.lot, NULL::int AS rank, q.due
    FROM etl.queue q
@@ -41,7 +42,8 @@ free AS MATERIALIZED (
            bool_and(w.may) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free,
            sum(w.bytes) OVER (ORDER BY w.id) - w.bytes AS bytes_before
     FROM (SELECT w.id, w.k, w.lot, coalesce(g.bytes, 0) AS bytes,
-                 g.id IS NOT NULL AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER (ORDER BY w.id) <= $12) AS may
+                 g.id IS NOT NULL AND count(g.id) OVER (ORDER BY w.id) <= $4
+                   AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER (ORDER BY w.id) <= $12) AS may
           FROM win w LEFT JOIN got g ON g.id = w.id) w) x
   WHERE x.free AND x.bytes_before < $7
 ),
@@ -63,12 +65,14 @@ claimed AS (
 ),
 marked AS (
   UPDATE ops.odoo_outbox o
-  SET status = 'processing', attempts = o.attempts + 1, locked_at = clock_timestamp(), locked_by = $8, claim = $5, run_id = $9
+  SET status = 'processing', attempts = coalesce(o.attempts, 0) + 1, locked_at = clock_timestamp(), locked_by = $8, claim = $5, run_id = $9
   WHERE o.id = ANY (ARRAY(SELECT c.id FROM chosen c))
   RETURNING o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection
 )
 SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_lap.id AS due_lap_id,
-       m.id, m.model, m.operation, m.payload::text AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
+       m.id, m.model, m.operation,
+       -- NULL: larger than anything that is sent. It is not even read.
+       CASE WHEN g.bytes <= $13 THEN m.payload::text END AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
        coalesce(m.odoo_id, l.odoo_id) AS odoo_id, c.k AS key
 -- NULL: the window reached the end, the next lap starts at the beginning. So it does when bytes cut the window short: what was cut
 -- off is free to go.
@@ -78,7 +82,7 @@ LEFT JOIN (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT 
 LEFT JOIN (SELECT (extract(epoch FROM max(w.due)) * 1000000)::bigint AS due,
                   max(w.id) FILTER (WHERE w.due = (SELECT max(due) FROM win)) AS id
            FROM win w HAVING count(w.due) >= greatest($4 / 4, 1)) due_lap ON true
-LEFT JOIN (marked m JOIN chosen c ON c.id = m.id
+LEFT JOIN (marked m JOIN chosen c ON c.id = m.id JOIN got g ON g.id = m.id
   LEFT JOIN etl.links l ON l.connection = m.connection AND l.model = m.model
     AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) ON true
 ORDER BY m.id

@@ -3,7 +3,7 @@
 UPDATE etl.connection_state s
 SET failures = $3,
     probe_at = now() + $4 * interval '1 s',
-    throttled_until = CASE WHEN $5 IS NOT NULL THEN now() + $5 * interval '1 s' WHEN $2 THEN NULL ELSE s.throttled_until END,
+    throttled_until = greatest(s.throttled_until, now() + $5 * interval '1 s'),
     paused_at = CASE WHEN $6 IS NOT NULL THEN coalesce(s.paused_at, now()) ELSE s.paused_at END,
     paused_reason = CASE WHEN $6 IS NOT NULL AND s.paused_at IS NULL THEN $6 ELSE s.paused_reason END,
     remedy = CASE WHEN $2 AND s.paused_at IS NULL THEN NULL ELSE coalesce($9, s.remedy) END,

@@ -17,7 +17,7 @@ lots AS MATERIALIZED (
 ),
 verdict AS MATERIALIZED (
   SELECT o.id, h.claim, l.lot, etl._key_hash(o.model, o.record_key, o.payload) AS key,
-         CASE WHEN h.alone AND o.crashes + 1 >= $2 THEN 'crashed'
+         CASE WHEN h.alone AND coalesce(o.crashes, 0) + 1 >= $2 THEN 'crashed'
               WHEN o.operation = 'call' AND NOT o.payload ? 'unless' THEN 'unknown' END AS class
   FROM halves h JOIN lots l ON l.claim = h.claim AND l.first_half = h.first_half
   JOIN ops.odoo_outbox o ON o.id = h.id AND o.claim = h.claim
@@ -27,10 +27,10 @@ back AS (
   SET status = CASE WHEN v.class IS NULL THEN 'queued' ELSE 'failed' END,
       error_class = coalesce(v.class, 'unknown'),
       last_error = CASE v.class
-        WHEN 'crashed' THEN 'the worker died ' || o.crashes + 1 || ' times while it held this row alone'
+        WHEN 'crashed' THEN 'the worker died ' || coalesce(o.crashes, 0) + 1 || ' times while it held this row alone'
         WHEN 'unknown' THEN 'the worker died while this call was on its way: nobody knows whether it took effect. Look in Odoo; if it did not: SELECT etl.replay(' || o.id || ', force => true)'
         ELSE 'the worker died while this row was on its way; sent again' END,
-      crashes = o.crashes + 1,
+      crashes = coalesce(o.crashes, 0) + 1,
       finished_at = CASE WHEN v.class IS NOT NULL THEN clock_timestamp() END,
       locked_at = NULL, locked_by = NULL, claim = -v.claim
   FROM verdict v WHERE o.id = v.id
@@ -38,7 +38,7 @@ back AS (
 ),
 requeued AS (
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh, lot)
-  SELECT b.id, b.connection, -b.priority::int, b.key, etl._due(b.next_run_at), false, b.lot
+  SELECT b.id, b.connection, -coalesce(b.priority, 0)::int, b.key, etl._due(b.next_run_at), false, b.lot
   FROM back b WHERE b.status = 'queued'
   ON CONFLICT (id) DO NOTHING
 ),

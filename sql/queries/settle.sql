@@ -22,7 +22,7 @@ settled AS (
 ),
 requeued AS (
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
-  SELECT s.id, s.connection, -s.priority::int, s.key, etl._due(s.next_run_at), false
+  SELECT s.id, s.connection, -coalesce(s.priority, 0)::int, s.key, etl._due(s.next_run_at), false
   FROM settled s WHERE s.status = 'queued'
   ON CONFLICT (id) DO NOTHING
 ),

@@ -86,6 +86,11 @@ CREATE FUNCTION etl._move_in() RETURNS bool
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
+  IF NOT EXISTS (SELECT FROM etl.instance i WHERE i.fingerprint <> etl._fingerprint()) THEN
+    RETURN false;
+  END IF;
+  -- The lock of etl.setup(), which takes tables in another order.
+  PERFORM pg_advisory_xact_lock(123589684356204);
   UPDATE etl.instance i SET fingerprint = etl._fingerprint() WHERE i.fingerprint <> etl._fingerprint();
   IF NOT FOUND THEN
     RETURN false;

@@ -6,6 +6,8 @@ GRANT USAGE ON SCHEMA etl TO etl_reader, etl_worker;
 
 GRANT SELECT ON etl.instance, etl.connections, etl.connection_state, etl.model_fields, etl.queue, etl.claims, etl.holds, etl.links TO etl_reader;
 GRANT EXECUTE ON FUNCTION etl.health(), etl.health_report() TO etl_reader;
+-- A function in a view is called with the reader's rights.
+GRANT EXECUTE ON FUNCTION etl._workers() TO etl_reader;
 
 GRANT EXECUTE ON FUNCTION
   etl.enqueue(text, text, jsonb, text, text, text, smallint, timestamptz), etl.explain(bigint),

@@ -104,7 +104,7 @@ CREATE FUNCTION etl._outbox_inserted() RETURNS trigger
 AS $$
 BEGIN
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
-    SELECT n.id, n.connection, -n.priority::int, etl._key_hash(n.model, n.record_key, n.payload),
+    SELECT n.id, coalesce(n.connection, 'odoo'), -coalesce(n.priority, 0)::int, etl._key_hash(n.model, n.record_key, n.payload),
            etl._due(n.next_run_at), coalesce(n.next_run_at <= now(), true)
     FROM new_rows n WHERE n.status = 'queued';
   PERFORM etl._wake();
@@ -143,11 +143,16 @@ CREATE FUNCTION etl._outbox_updated() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
-  DELETE FROM etl.queue q WHERE q.id = old.id;
-  IF new.status = 'queued' THEN
+  IF new.status <> 'queued' THEN
+    DELETE FROM etl.queue q WHERE q.id = old.id;
+  ELSE
+    -- In place: a claim that runs at the same time then finds this row, and not an old one that is gone beside a new one that it
+    -- cannot see.
     INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
-      VALUES (new.id, new.connection, -new.priority::int, etl._key_hash(new.model, new.record_key, new.payload),
-              etl._due(new.next_run_at), coalesce(new.next_run_at <= now(), true));
+      VALUES (new.id, coalesce(new.connection, 'odoo'), -coalesce(new.priority, 0)::int, etl._key_hash(new.model, new.record_key, new.payload),
+              etl._due(new.next_run_at), coalesce(new.next_run_at <= now(), true))
+      ON CONFLICT (id) DO UPDATE SET connection = excluded.connection, rank = excluded.rank, key_hash = excluded.key_hash,
+        due = excluded.due, fresh = excluded.fresh, lot = NULL;
     PERFORM etl._wake();
   END IF;
   RETURN NULL;
@@ -187,18 +192,25 @@ DECLARE
   rows bigint;
 BEGIN
   LOCK TABLE ops.odoo_outbox IN SHARE ROW EXCLUSIVE MODE;
-  UPDATE ops.odoo_outbox o
-    SET status = CASE WHEN o.operation = 'call' AND NOT coalesce(o.payload ? 'unless', false) THEN 'failed' ELSE 'queued' END,
-        error_class = 'unknown', crashes = o.crashes + 1, claim = NULL, locked_at = NULL, locked_by = NULL,
-        last_error = 'cut off while it was being sent: nobody knows whether it took effect',
-        finished_at = CASE WHEN o.operation = 'call' AND NOT coalesce(o.payload ? 'unless', false) THEN now() END
-    WHERE o.status = 'processing' AND NOT EXISTS (SELECT FROM etl.claims c WHERE c.claim = o.claim);
-  DELETE FROM etl.queue;
+  WITH cut AS (
+    UPDATE ops.odoo_outbox o
+      SET status = CASE WHEN o.operation = 'call' AND NOT coalesce(o.payload ? 'unless', false) THEN 'failed' ELSE 'queued' END,
+          error_class = 'unknown', crashes = coalesce(o.crashes, 0) + 1, claim = NULL, locked_at = NULL, locked_by = NULL,
+          last_error = 'cut off while it was being sent: nobody knows whether it took effect',
+          finished_at = CASE WHEN o.operation = 'call' AND NOT coalesce(o.payload ? 'unless', false) THEN now() END
+      WHERE o.status = 'processing' AND NOT EXISTS (SELECT FROM etl.claims c WHERE c.claim = o.claim)
+      RETURNING o.id, o.connection, o.operation, etl._key_hash(o.model, o.record_key, o.payload) AS key)
+  INSERT INTO etl.holds AS h (connection, key_hash, after_id, until)
+    SELECT c.connection, c.key, max(c.id), now() + current_setting('etl.unknown_grace')::interval
+    FROM cut c WHERE c.key IS NOT NULL AND c.operation IN ('update', 'upsert', 'call') GROUP BY c.connection, c.key
+    ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until);
+  DELETE FROM etl.queue q WHERE NOT EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.id = q.id AND o.status = 'queued');
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
-    SELECT o.id, o.connection, -o.priority::int, etl._key_hash(o.model, o.record_key, o.payload),
+    SELECT o.id, coalesce(o.connection, 'odoo'), -coalesce(o.priority, 0)::int, etl._key_hash(o.model, o.record_key, o.payload),
            etl._due(o.next_run_at), coalesce(o.next_run_at <= now(), true)
-    FROM ops.odoo_outbox o WHERE o.status = 'queued';
-  GET DIAGNOSTICS rows = ROW_COUNT;
+    FROM ops.odoo_outbox o
+    WHERE o.status = 'queued' AND NOT EXISTS (SELECT FROM etl.queue q WHERE q.id = o.id);
+  SELECT count(*) INTO rows FROM etl.queue;
   INSERT INTO etl.links (connection, model, digest, record_key, odoo_id)
     SELECT DISTINCT ON (o.connection, o.model, md5(o.record_key))
            o.connection, o.model, md5(o.record_key)::uuid, o.record_key, o.odoo_id

@@ -300,7 +300,7 @@ BEGIN
   END LOOP;
   FOR tab IN SELECT DISTINCT pg_get_serial_sequence(format('ops.%I', s.tab), 'id') FROM etl._state_columns() s WHERE s.col = 'id' LOOP
     IF tab IS NOT NULL THEN
-      EXECUTE format('GRANT USAGE ON SEQUENCE %s TO etl_worker', tab);
+      EXECUTE format('GRANT USAGE ON SEQUENCE %s TO etl_worker, etl_operator', tab);
     END IF;
   END LOOP;
   GRANT INSERT ON ops.odoo_outbox TO etl_operator;

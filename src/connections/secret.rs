@@ -65,13 +65,11 @@ pub fn read(reference: &str) -> Result<Secret, String> {
         format!("the secret reference {reference} is not valid under the settings of this server")
     })?;
     let value = match &parsed {
-        Reference::Vault(name) => {
-            from_vault(reference)
-                .map_err(|error| error.to_string())?
-                .ok_or_else(|| {
-                    format!("Supabase Vault has no secret named \"{name}\", or is not installed")
-                })?
-        }
+        Reference::Vault(name) => from_vault(reference)
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| {
+                format!("Supabase Vault has no secret named \"{name}\", or is not installed")
+            })?,
         Reference::Env(name) => std::env::var(name).map_err(|_| {
             format!(
                 "the environment of the Postgres server has no variable {name}, or it is not text"
@@ -99,10 +97,15 @@ fn from_vault(reference: &str) -> pgrx::spi::Result<Option<String>> {
     // was there when it began: etl_worker.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&raw mut user, &raw mut context);
-        let restricted = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
-        pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), context | restricted);
+        let restricted =
+            (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+        pg_sys::SetUserIdAndSecContext(
+            pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID),
+            context | restricted,
+        );
     }
-    let secret = Spi::get_one_with_args::<String>("SELECT etl._vault_secret($1)", &[reference.into()]);
+    let secret =
+        Spi::get_one_with_args::<String>("SELECT etl._vault_secret($1)", &[reference.into()]);
     // SAFETY: as above.
     unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
     secret
@@ -119,6 +122,10 @@ fn read_file(dir: &Path, name: &str) -> Result<String, String> {
         .map_err(|error| problem(&format!("cannot be read: {}", error.kind())))?;
     if !path.starts_with(&dir) {
         return Err(problem("is a link that leads out of the folder"));
+    }
+    // Before it is opened: opening a pipe waits for its other end.
+    if !std::fs::metadata(&path).is_ok_and(|data| data.is_file() && data.len() <= MAX_SECRET) {
+        return Err(problem("is not an ordinary file of at most 64 kB"));
     }
     let file = std::fs::File::open(&path)
         .map_err(|error| problem(&format!("cannot be read: {}", error.kind())))?;

@@ -80,7 +80,11 @@ fn enqueue(
             None,
             &args[..6],
         )?;
-        if found.is_empty() { Ok((None, None)) } else { found.first().get_two::<i64, bool>() }
+        if found.is_empty() {
+            Ok((None, None))
+        } else {
+            found.first().get_two::<i64, bool>()
+        }
     });
     match stored.unwrap_or_else(|error| spi_failed(error)) {
         (Some(id), Some(true)) => id,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use pg_etl_core::outbox::admission::MAX_PAYLOAD;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData};
@@ -53,7 +54,10 @@ impl Default for Statements {
         Self {
             claim: Planned::new(
                 include_str!("../../sql/queries/claim.sql"),
-                &[TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT4OID],
+                &[
+                    TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID,
+                    INT8OID, INT8OID, INT8OID, INT4OID, INT8OID,
+                ],
             ),
             settle: Planned::new(
                 include_str!("../../sql/queries/settle.sql"),
@@ -87,7 +91,10 @@ pub struct Cursor {
 
 impl Cursor {
     /// Before every row: no due time of the queue is before 1970.
-    pub const START: Self = Self { fresh: (i32::MIN, i64::MIN), due: (-1, i64::MIN) };
+    pub const START: Self = Self {
+        fresh: (i32::MIN, i64::MIN),
+        due: (-1, i64::MIN),
+    };
 }
 
 /// Calls without `unless` in one claim. A crash makes dead letters of them, whether they were sent or not: so there are few.
@@ -97,6 +104,8 @@ const MOST_CALLS: i32 = 8;
 pub struct Wanted<'a> {
     pub connection: &'a str,
     pub cursor: Cursor,
+    /// The youngest row that was found before the cursor's rank: see [`ClaimedRows::urgent`].
+    pub urgent: i64,
     pub rows: usize,
     /// Bytes of payload; the row that crosses the line is the last one.
     pub bytes: i64,
@@ -109,8 +118,8 @@ pub struct RawRow {
     pub id: i64,
     pub model: String,
     pub operation: String,
-    /// JSON text.
-    pub payload: String,
+    /// JSON text; `None`: larger than anything that is sent.
+    pub payload: Option<String>,
     pub record_key: Option<String>,
     pub idempotency_key: String,
     pub attempts: u32,
@@ -124,6 +133,8 @@ pub struct ClaimedRows {
     pub rows: Vec<RawRow>,
     /// Where the next claim goes on; a lap that is over is at the start again.
     pub cursor: Cursor,
+    /// The youngest row known to come before the cursor: it was looked at, and waits for something.
+    pub urgent: i64,
 }
 
 /// Claims due rows. `None`: another worker claims for this connection just now. Inside a transaction.
@@ -139,15 +150,24 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
             None,
             &[],
         )?;
-        // Something more urgent than where the lap has got to starts a new one.
+        // Something more urgent than where the lap has got to, and newer than what was found blocked there before, starts a new one.
         let before = client.select(
-            "SELECT nextval('etl.claim_seq'), EXISTS (SELECT FROM etl.queue q WHERE q.connection = $1 AND q.fresh AND q.rank < $2)",
+            "SELECT nextval('etl.claim_seq'), (SELECT max(q.id) FROM etl.queue q WHERE q.connection = $1 AND q.fresh AND q.rank < $2)",
             None,
             &[wanted.connection.into(), wanted.cursor.fresh.0.into()],
         )?;
-        let (claim, urgent) = before.first().get_two::<i64, bool>()?;
+        let (claim, urgent) = before.first().get_two::<i64, i64>()?;
         let claim = claim.unwrap_or_default();
-        let cursor = if urgent == Some(true) { Cursor { fresh: Cursor::START.fresh, ..wanted.cursor } } else { wanted.cursor };
+        let urgent = urgent.unwrap_or(i64::MIN).max(wanted.urgent);
+        let start = if urgent > wanted.urgent {
+            Cursor::START.fresh
+        } else {
+            wanted.cursor.fresh
+        };
+        let cursor = Cursor {
+            fresh: start,
+            due: wanted.cursor.due,
+        };
         let rows = i32::try_from(wanted.rows).unwrap_or(i32::MAX);
         let locked_by = format!("pg_etl {}", wanted.owner);
         let table = statements.claim.run(
@@ -165,18 +185,26 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
                 cursor.due.0.into(),
                 cursor.due.1.into(),
                 MOST_CALLS.into(),
+                i64::try_from(MAX_PAYLOAD).unwrap_or(i64::MAX).into(),
             ],
         )?;
         let mut claimed = ClaimedRows {
             claim,
             rows: Vec::with_capacity(table.len()),
             cursor: Cursor::START,
+            urgent,
         };
         for tuple in table {
-            if let Some(lap) = tuple["lap_rank"].value::<i32>()?.zip(tuple["lap_id"].value::<i64>()?) {
+            if let Some(lap) = tuple["lap_rank"]
+                .value::<i32>()?
+                .zip(tuple["lap_id"].value::<i64>()?)
+            {
                 claimed.cursor.fresh = lap;
             }
-            if let Some(lap) = tuple["due_lap_due"].value::<i64>()?.zip(tuple["due_lap_id"].value::<i64>()?) {
+            if let Some(lap) = tuple["due_lap_due"]
+                .value::<i64>()?
+                .zip(tuple["due_lap_id"].value::<i64>()?)
+            {
                 claimed.cursor.due = lap;
             }
             if let Some(id) = tuple["id"].value::<i64>()? {
@@ -194,7 +222,7 @@ pub fn raw_row(id: i64, tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<RawRo
         id,
         model: text("model")?,
         operation: text("operation")?,
-        payload: text("payload")?,
+        payload: tuple["payload"].value()?,
         record_key: tuple["record_key"].value()?,
         idempotency_key: text("idempotency_key")?,
         attempts: tuple["attempts"]
@@ -324,7 +352,6 @@ const MAX_CRASHES: i32 = 5;
 pub fn recover(owner: i64) -> Tally {
     let grace = crate::gucs::unknown_grace().as_secs_f64();
     let result = Spi::connect_mut(|client| {
-        client.update("DELETE FROM etl.holds WHERE until < now()", None, &[])?;
         // Most of the time there is nothing to take back: a look that locks nothing.
         let dead = client.select(
             "SELECT EXISTS (SELECT FROM etl.claims c WHERE c.owner <> $1)",

@@ -35,8 +35,11 @@ pub fn count(connection: &str, tally: Tally, claimed: i64, calls: i64) {
     result.unwrap_or_else(|error| crate::error::spi_failed(error));
 }
 
-/// Closes the connection's open run: failed where a row became a dead letter. Inside a transaction.
+/// Closes the connection's open run: failed where a row became a dead letter; and clears away what holds nothing any more. Inside
+/// a transaction.
 pub fn close(connection: &str) {
+    Spi::run("DELETE FROM etl.holds WHERE until < now()")
+        .unwrap_or_else(|error| crate::error::spi_failed(error));
     let result = Spi::run_with_args(
         include_str!("../../sql/queries/close_run.sql"),
         &[connection.into()],

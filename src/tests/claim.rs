@@ -20,7 +20,13 @@ mod tests {
             claimed.claim
         ));
         assert_eq!(marked, 3);
-        assert_eq!(one::<Vec<i64>>(&format!("SELECT ids FROM etl.claims WHERE claim = {}", claimed.claim)), rows);
+        assert_eq!(
+            one::<Vec<i64>>(&format!(
+                "SELECT ids FROM etl.claims WHERE claim = {}",
+                claimed.claim
+            )),
+            rows
+        );
         assert_eq!(queued().len(), 1, "the scheduled one");
         assert!(hand.claimed_ids(10).is_empty(), "nothing is claimed twice");
     }
@@ -28,26 +34,44 @@ mod tests {
     #[pg_test]
     fn rows_of_a_record_go_in_order_and_others_do_not_wait() {
         set_up();
-        let (first, second, other) = (insert(Some("ada")), insert(Some("ada")), insert(Some("bob")));
+        let (first, second, other) = (
+            insert(Some("ada")),
+            insert(Some("ada")),
+            insert(Some("bob")),
+        );
         let mut hand = Hand::default();
         assert_eq!(hand.claimed_ids(1), [first]);
-        assert_eq!(hand.claimed_ids(10), [other], "{second} must wait for {first}, {other} must not");
+        assert_eq!(
+            hand.claimed_ids(10),
+            [other],
+            "{second} must wait for {first}, {other} must not"
+        );
     }
 
     #[pg_test]
     fn a_claim_may_take_a_whole_record_in_order() {
         set_up();
-        let rows = [insert(Some("ada")), insert(Some("ada")), insert(Some("ada"))];
+        let rows = [
+            insert(Some("ada")),
+            insert(Some("ada")),
+            insert(Some("ada")),
+        ];
         assert_eq!(Hand::default().claimed_ids(10), rows);
     }
 
     #[pg_test]
     fn priority_goes_first_but_not_before_an_older_row_of_its_record() {
         set_up();
-        let (older, urgent) = (insert(Some("ada")), insert_row("record_key => 'ada'; priority => 10"));
+        let (older, urgent) = (
+            insert(Some("ada")),
+            insert_row("record_key => 'ada'; priority => 10"),
+        );
         let (plain, first) = (insert(None), insert_row("priority => 5"));
         let mut hand = Hand::default();
-        assert!(hand.claimed_ids(1).is_empty(), "{urgent} ranks first and must wait for {older}");
+        assert!(
+            hand.claimed_ids(1).is_empty(),
+            "{urgent} ranks first and must wait for {older}"
+        );
         assert_eq!(hand.claimed_ids(2), [first], "{plain} ranks behind");
         assert_eq!(hand.claimed_ids(10), [older, urgent, plain]);
     }
@@ -58,8 +82,14 @@ mod tests {
         let waiting = insert_row("record_key => 'ada'; next_run_at => now() + interval '1 hour'");
         let (younger, other) = (insert(Some("ada")), insert(Some("bob")));
         let mut hand = Hand::default();
-        assert_eq!(hand.claimed_ids(10), [other], "{younger} is younger than {waiting}");
-        run(&format!("UPDATE ops.odoo_outbox SET next_run_at = now() WHERE id = {waiting}"));
+        assert_eq!(
+            hand.claimed_ids(10),
+            [other],
+            "{younger} is younger than {waiting}"
+        );
+        run(&format!(
+            "UPDATE ops.odoo_outbox SET next_run_at = now() WHERE id = {waiting}"
+        ));
         assert_eq!(hand.claimed_ids(10), [waiting, younger]);
     }
 
@@ -80,8 +110,15 @@ mod tests {
         ));
         let mut hand = Hand::default();
         let claimed = hand.claim(10);
-        assert_eq!(ids(&claimed), [unknown], "the row itself may be sent again, {later} may not");
-        hand.settle(claimed.claim, vec![crate::tests::ground::delivered(&claimed, unknown)]);
+        assert_eq!(
+            ids(&claimed),
+            [unknown],
+            "the row itself may be sent again, {later} may not"
+        );
+        hand.settle(
+            claimed.claim,
+            vec![crate::tests::ground::delivered(&claimed, unknown)],
+        );
         assert!(hand.claimed_ids(10).is_empty());
         run("UPDATE etl.holds SET until = now() - interval '1 s'");
         assert_eq!(hand.claimed_ids(10), [later]);
@@ -99,7 +136,10 @@ mod tests {
     #[pg_test]
     fn connections_do_not_meet() {
         set_up();
-        let (ours, theirs) = (insert(Some("ada")), insert_row("record_key => 'ada'; connection => 'other'"));
+        let (ours, theirs) = (
+            insert(Some("ada")),
+            insert_row("record_key => 'ada'; connection => 'other'"),
+        );
         assert_eq!(Hand::default().claimed_ids(10), [ours]);
         assert_eq!(queued(), [theirs]);
     }
@@ -107,8 +147,17 @@ mod tests {
     #[pg_test]
     fn rows_that_were_in_a_dead_workers_hands_go_lot_by_lot() {
         set_up();
-        let rows = [insert(None), insert(None), insert(None), insert(None), insert(None)];
-        run(&format!("UPDATE etl.queue SET lot = CASE WHEN id <= {} THEN 1 ELSE 2 END, fresh = false WHERE id <= {}", rows[1], rows[3]));
+        let rows = [
+            insert(None),
+            insert(None),
+            insert(None),
+            insert(None),
+            insert(None),
+        ];
+        run(&format!(
+            "UPDATE etl.queue SET lot = CASE WHEN id <= {} THEN 1 ELSE 2 END, fresh = false WHERE id <= {}",
+            rows[1], rows[3]
+        ));
         let mut hand = Hand::default();
         // One lot at a time; a row that was in nobody's hands is not mixed with it.
         assert_eq!(hand.claimed_ids(100), rows[..2]);
@@ -122,9 +171,17 @@ mod tests {
         let large = "payload => jsonb_build_object('name', repeat('x', 5000))";
         let rows = [insert_row(large), insert_row(large), insert_row(large)];
         let mut hand = Hand::default();
-        let lap = crate::outbox::store::LAP_START;
-        assert_eq!(ids(&hand.claim_from(lap, 100, 1)), rows[..1], "one row always goes");
-        assert_eq!(ids(&hand.claim_from(lap, 100, 6_000)), rows[1..], "the row that crosses the line is the last one");
+        let lap = crate::outbox::store::Cursor::START;
+        assert_eq!(
+            ids(&hand.claim_from(lap, 100, 1)),
+            rows[..1],
+            "one row always goes"
+        );
+        assert_eq!(
+            ids(&hand.claim_from(lap, 100, 6_000)),
+            rows[1..],
+            "the row that crosses the line is the last one"
+        );
     }
 
     #[pg_test]
@@ -133,11 +190,21 @@ mod tests {
         let rows: Vec<i64> = (0..5).map(|_| insert(None)).collect();
         let mut hand = Hand::default();
         let first = hand.claim(2);
-        assert_eq!((ids(&first), first.cursor), (rows[..2].to_vec(), Some((0, rows[1]))));
-        let second = hand.claim_from((0, rows[1]), 2, i64::MAX);
-        assert_eq!((ids(&second), second.cursor), (rows[2..4].to_vec(), Some((0, rows[3]))));
-        let last = hand.claim_from((0, rows[3]), 2, i64::MAX);
-        assert_eq!((ids(&last), last.cursor), (rows[4..].to_vec(), None), "the lap is over");
+        assert_eq!(
+            (ids(&first), first.cursor.fresh),
+            (rows[..2].to_vec(), (0, rows[1]))
+        );
+        let second = hand.claim_from(first.cursor, 2, i64::MAX);
+        assert_eq!(
+            (ids(&second), second.cursor.fresh),
+            (rows[2..4].to_vec(), (0, rows[3]))
+        );
+        let last = hand.claim_from(second.cursor, 2, i64::MAX);
+        assert_eq!(
+            (ids(&last), last.cursor),
+            (rows[4..].to_vec(), crate::outbox::store::Cursor::START),
+            "the lap is over"
+        );
     }
 
     #[pg_test]
@@ -146,5 +213,25 @@ mod tests {
         run("INSERT INTO etl.links VALUES ('odoo', 'res.partner', md5('ada')::uuid, 'ada', 77)");
         insert(Some("ada"));
         assert_eq!(Hand::default().claim(1).rows[0].odoo_id, Some(77));
+    }
+
+    #[pg_test]
+    fn blocked_retries_do_not_hide_those_behind_them() {
+        set_up();
+        // Four due retries fill the second lap's window of a claim of four rows; all but the last wait for an older row of their record.
+        let older = insert_row("record_key => 'ada'; next_run_at => now() + interval '1 hour'");
+        let blocked: Vec<i64> = (0..3).map(|_| insert(Some("ada"))).collect();
+        let free = insert(None);
+        run(
+            "UPDATE etl.queue SET fresh = false, due = now() - interval '1 min' WHERE due <= now()",
+        );
+        let mut hand = Hand::default();
+        let (mut cursor, mut seen) = (crate::outbox::store::Cursor::START, Vec::new());
+        for _ in 0..blocked.len() + 1 {
+            let claimed = hand.claim_from(cursor, 4, i64::MAX);
+            cursor = claimed.cursor;
+            seen.extend(ids(&claimed));
+        }
+        assert_eq!(seen, [free], "{blocked:?} wait for {older}");
     }
 }

@@ -3,7 +3,9 @@
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::prelude::*;
 
-use crate::outbox::store::{self, ClaimedRows, LAP_START, Remaining, Settled, Statements, Tally, Wanted};
+use crate::outbox::store::{
+    self, ClaimedRows, Cursor, Remaining, Settled, Statements, Tally, Wanted,
+};
 
 /// Sets up and makes the connection `odoo`. The resident worker sees nothing of it: it is never committed.
 pub fn set_up() {
@@ -24,7 +26,11 @@ pub fn one<T: FromDatum + IntoDatum>(sql: &str) -> T {
 pub fn maybe<T: FromDatum + IntoDatum>(sql: &str) -> Option<T> {
     let found = Spi::connect_mut(|client| {
         let table = client.update(sql, None, &[])?;
-        if table.is_empty() { Ok(None) } else { table.first().get_one() }
+        if table.is_empty() {
+            Ok(None)
+        } else {
+            table.first().get_one()
+        }
     });
     found.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
@@ -52,7 +58,11 @@ pub fn refused(sql: &str) -> Refused {
         .unwrap_or_else(|error| panic!("{sql}: {error}"))
         .unwrap_or_else(|| panic!("not refused: {sql}"));
     let [sqlstate, message, hint] = <[String; 3]>::try_from(said).expect("three texts");
-    Refused { sqlstate, message, hint }
+    Refused {
+        sqlstate,
+        message,
+        hint,
+    }
 }
 
 /// A row with a record key, as a plain INSERT makes it; gives its id.
@@ -75,7 +85,11 @@ pub fn insert_row(differences: &str) -> i64 {
         columns.push((name, value));
     }
     let (names, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
-    one(&format!("INSERT INTO ops.odoo_outbox ({}) VALUES ({}) RETURNING id", names.join(", "), values.join(", ")))
+    one(&format!(
+        "INSERT INTO ops.odoo_outbox ({}) VALUES ({}) RETURNING id",
+        names.join(", "),
+        values.join(", ")
+    ))
 }
 
 /// The ids that wait, as the queue says.
@@ -84,7 +98,9 @@ pub fn queued() -> Vec<i64> {
 }
 
 pub fn status(id: i64) -> String {
-    one(&format!("SELECT status FROM ops.odoo_outbox WHERE id = {id}"))
+    one(&format!(
+        "SELECT status FROM ops.odoo_outbox WHERE id = {id}"
+    ))
 }
 
 /// A worker that claims and settles when it is told to.
@@ -98,11 +114,19 @@ pub const NOBODY: i64 = 4_000_000_000_000;
 
 impl Hand {
     pub fn claim(&mut self, rows: usize) -> ClaimedRows {
-        self.claim_from(LAP_START, rows, i64::MAX)
+        self.claim_from(Cursor::START, rows, i64::MAX)
     }
 
-    pub fn claim_from(&mut self, cursor: store::Cursor, rows: usize, bytes: i64) -> ClaimedRows {
-        let wanted = Wanted { connection: "odoo", cursor, rows, bytes, owner: NOBODY, run: None };
+    pub fn claim_from(&mut self, cursor: Cursor, rows: usize, bytes: i64) -> ClaimedRows {
+        let wanted = Wanted {
+            urgent: i64::MIN,
+            connection: "odoo",
+            cursor,
+            rows,
+            bytes,
+            owner: NOBODY,
+            run: None,
+        };
         store::claim(&mut self.statements, &wanted).expect("nobody else claims")
     }
 
@@ -114,8 +138,13 @@ impl Hand {
         self.settle_part(claim, settled, Remaining::default())
     }
 
-    pub fn settle_part(&mut self, claim: i64, settled: Vec<Settled>, remaining: Remaining) -> Tally {
-        store::settle(&mut self.statements, claim, settled, remaining)
+    pub fn settle_part(
+        &mut self,
+        claim: i64,
+        settled: Vec<Settled>,
+        remaining: Remaining,
+    ) -> Tally {
+        store::settle(&mut self.statements, claim, &settled, remaining)
     }
 }
 
@@ -125,6 +154,20 @@ pub fn ids(claimed: &ClaimedRows) -> Vec<i64> {
 
 /// The settlement of the claimed row `id`, delivered; what differs is for the caller to change.
 pub fn delivered(claimed: &ClaimedRows, id: i64) -> Settled {
-    let row = claimed.rows.iter().find(|row| row.id == id).expect("a claimed row");
-    Settled { id, key: row.key, status: "done", odoo_id: Some(7), class: None, error: None, wait: 0.0, refund: false, hold: None }
+    let row = claimed
+        .rows
+        .iter()
+        .find(|row| row.id == id)
+        .expect("a claimed row");
+    Settled {
+        id,
+        key: row.key,
+        status: "done",
+        odoo_id: Some(7),
+        class: None,
+        error: None,
+        wait: 0.0,
+        refund: false,
+        hold: None,
+    }
 }

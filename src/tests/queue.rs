@@ -4,7 +4,9 @@
 mod tests {
     use pgrx::prelude::*;
 
-    use crate::tests::ground::{Hand, delivered, insert, insert_row, one, queued, run, set_up, status};
+    use crate::tests::ground::{
+        Hand, delivered, insert, insert_row, one, queued, run, set_up, status,
+    };
 
     /// The queue is exactly what the outbox says, row by row.
     fn in_step() {
@@ -24,10 +26,16 @@ mod tests {
         let later = insert_row("next_run_at => now() + interval '1 hour'");
         insert_row("status => 'done'");
         insert_row("status => 'failed'");
-        run("INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key) SELECT 'res.partner', 'create', '{}', 'many ' || n FROM generate_series(1, 50) n");
+        run(
+            "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key) SELECT 'res.partner', 'create', '{}', 'many ' || n FROM generate_series(1, 50) n",
+        );
         assert_eq!(queued().len(), 52);
-        assert!(one::<bool>(&format!("SELECT fresh FROM etl.queue WHERE id = {now}")));
-        assert!(!one::<bool>(&format!("SELECT fresh FROM etl.queue WHERE id = {later}")));
+        assert!(one::<bool>(&format!(
+            "SELECT fresh FROM etl.queue WHERE id = {now}"
+        )));
+        assert!(!one::<bool>(&format!(
+            "SELECT fresh FROM etl.queue WHERE id = {later}"
+        )));
         in_step();
     }
 
@@ -36,10 +44,17 @@ mod tests {
         set_up();
         let id = insert(Some("ada"));
         for change in [
-            "priority = 5", "record_key = 'bob'", "record_key = NULL", "payload = '{\"odoo_id\": 7, \"name\": \"x\"}'", "model = 'res.company'",
-            "next_run_at = now() + interval '1 day'", "connection = 'other'",
+            "priority = 5",
+            "record_key = 'bob'",
+            "record_key = NULL",
+            "payload = '{\"odoo_id\": 7, \"name\": \"x\"}'",
+            "model = 'res.company'",
+            "next_run_at = now() + interval '1 day'",
+            "connection = 'other'",
         ] {
-            run(&format!("UPDATE ops.odoo_outbox SET {change} WHERE id = {id}"));
+            run(&format!(
+                "UPDATE ops.odoo_outbox SET {change} WHERE id = {id}"
+            ));
             in_step();
             assert_eq!(queued(), [id], "{change}");
         }
@@ -50,9 +65,13 @@ mod tests {
         set_up();
         let id = insert(Some("ada"));
         for gone in ["cancelled", "done", "failed"] {
-            run(&format!("UPDATE ops.odoo_outbox SET status = '{gone}' WHERE id = {id}"));
+            run(&format!(
+                "UPDATE ops.odoo_outbox SET status = '{gone}' WHERE id = {id}"
+            ));
             assert!(queued().is_empty(), "{gone}");
-            run(&format!("UPDATE ops.odoo_outbox SET status = 'queued' WHERE id = {id}"));
+            run(&format!(
+                "UPDATE ops.odoo_outbox SET status = 'queued' WHERE id = {id}"
+            ));
             assert_eq!(queued(), [id], "{gone}");
             in_step();
         }
@@ -98,10 +117,13 @@ mod tests {
         let id = insert(Some("ada"));
         let claimed = hand.claim(10);
         let mut dead = delivered(&claimed, id);
-        (dead.status, dead.odoo_id, dead.class, dead.error) = ("failed", None, Some("invalid"), Some("no".to_owned()));
+        (dead.status, dead.odoo_id, dead.class, dead.error) =
+            ("failed", None, Some("invalid"), Some("no".to_owned()));
         hand.settle(claimed.claim, vec![dead]);
         assert_eq!(status(id), "failed");
-        run(&format!("UPDATE ops.odoo_outbox SET status = 'queued' WHERE id = {id}"));
+        run(&format!(
+            "UPDATE ops.odoo_outbox SET status = 'queued' WHERE id = {id}"
+        ));
         assert!(one::<bool>(&format!(
             "SELECT attempts = 0 AND crashes = 0 AND claim IS NULL AND finished_at IS NULL AND error_class IS NULL AND next_run_at <= now() FROM ops.odoo_outbox WHERE id = {id}"
         )));
@@ -115,7 +137,9 @@ mod tests {
         let id = insert(Some("ada"));
         let mut hand = Hand::default();
         let claimed = hand.claim(10);
-        run(&format!("UPDATE ops.odoo_outbox SET last_error = 'seen', created_at = now() WHERE id = {id}"));
+        run(&format!(
+            "UPDATE ops.odoo_outbox SET last_error = 'seen', created_at = now() WHERE id = {id}"
+        ));
         assert!(queued().is_empty(), "a row on its way is not queued again");
         let tally = hand.settle(claimed.claim, vec![delivered(&claimed, id)]);
         assert_eq!(tally.done, 1, "and is still the claim's");

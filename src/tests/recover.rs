@@ -5,7 +5,9 @@ mod tests {
     use pgrx::prelude::*;
 
     use crate::outbox::store::recover;
-    use crate::tests::ground::{Hand, NOBODY, insert, insert_row, one, queued, run, set_up, status};
+    use crate::tests::ground::{
+        Hand, NOBODY, insert, insert_row, one, queued, run, set_up, status,
+    };
 
     /// A number that no session has, and not [`NOBODY`].
     const SELF: i64 = NOBODY + 1;
@@ -29,11 +31,27 @@ mod tests {
         assert_eq!(recover(SELF).retried, 5);
         assert_eq!(queued(), rows);
         assert_eq!(one::<i64>("SELECT count(*) FROM etl.claims"), 0);
-        let halves: Vec<String> = one("SELECT array_agg(ids ORDER BY ids) FROM (SELECT array_agg(id ORDER BY id)::text AS ids FROM etl.queue GROUP BY lot) x");
-        let text = |ids: &[i64]| format!("{{{}}}", ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","));
+        let halves: Vec<String> = one(
+            "SELECT array_agg(ids ORDER BY ids) FROM (SELECT array_agg(id ORDER BY id)::text AS ids FROM etl.queue GROUP BY lot) x",
+        );
+        let text = |ids: &[i64]| {
+            format!(
+                "{{{}}}",
+                ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+            )
+        };
         assert_eq!(halves, [text(&rows[..2]), text(&rows[2..])]);
-        assert_eq!(one::<i64>("SELECT count(*) FROM ops.odoo_outbox WHERE crashes = 1 AND attempts = 1 AND status = 'queued'"), 5);
-        assert_eq!(hand.claimed_ids(100), rows[..2], "the halves go one after the other");
+        assert_eq!(
+            one::<i64>(
+                "SELECT count(*) FROM ops.odoo_outbox WHERE crashes = 1 AND attempts = 1 AND status = 'queued'"
+            ),
+            5
+        );
+        assert_eq!(
+            hand.claimed_ids(100),
+            rows[..2],
+            "the halves go one after the other"
+        );
     }
 
     #[pg_test]
@@ -51,11 +69,20 @@ mod tests {
             if claimed.rows.iter().any(|row| row.id == killer) {
                 recover(SELF);
             } else {
-                let settled = claimed.rows.iter().map(|row| crate::tests::ground::delivered(&claimed, row.id)).collect();
+                let settled = claimed
+                    .rows
+                    .iter()
+                    .map(|row| crate::tests::ground::delivered(&claimed, row.id))
+                    .collect();
                 hand.settle(claimed.claim, settled);
             }
         }
-        assert_eq!(one::<String>(&format!("SELECT error_class FROM ops.odoo_outbox WHERE id = {killer}")), "crashed");
+        assert_eq!(
+            one::<String>(&format!(
+                "SELECT error_class FROM ops.odoo_outbox WHERE id = {killer}"
+            )),
+            "crashed"
+        );
         assert_eq!(status(killer), "failed");
         assert!(innocent.iter().all(|id| status(*id) == "done"));
     }
@@ -63,13 +90,24 @@ mod tests {
     #[pg_test]
     fn a_bare_call_is_not_repeated() {
         set_up();
-        let bare = insert_row("operation => 'call'; payload => '{\"method\": \"x\", \"ids\": [1]}'");
-        let checkable = insert_row("operation => 'call'; payload => '{\"method\": \"x\", \"ids\": [2], \"unless\": []}'");
+        let bare =
+            insert_row("operation => 'call'; payload => '{\"method\": \"x\", \"ids\": [1]}'");
+        let checkable = insert_row(
+            "operation => 'call'; payload => '{\"method\": \"x\", \"ids\": [2], \"unless\": []}'",
+        );
         Hand::default().claim(10);
         let tally = recover(SELF);
         assert_eq!((tally.retried, tally.failed), (1, 1));
-        assert_eq!((status(bare).as_str(), status(checkable).as_str()), ("failed", "queued"));
-        assert!(one::<String>(&format!("SELECT last_error FROM ops.odoo_outbox WHERE id = {bare}")).contains("etl.replay"));
+        assert_eq!(
+            (status(bare).as_str(), status(checkable).as_str()),
+            ("failed", "queued")
+        );
+        assert!(
+            one::<String>(&format!(
+                "SELECT last_error FROM ops.odoo_outbox WHERE id = {bare}"
+            ))
+            .contains("etl.replay")
+        );
     }
 
     #[pg_test]
@@ -79,7 +117,11 @@ mod tests {
         let mut hand = Hand::default();
         hand.claim(1);
         recover(SELF);
-        assert_eq!(hand.claimed_ids(10), [sent], "{later} could be overwritten by the request that Odoo may still run");
+        assert_eq!(
+            hand.claimed_ids(10),
+            [sent],
+            "{later} could be overwritten by the request that Odoo may still run"
+        );
     }
 
     #[pg_test]
@@ -87,29 +129,52 @@ mod tests {
         set_up();
         let id = insert(Some("ada"));
         Hand::default().claim(1);
-        run(&format!("UPDATE ops.odoo_outbox SET status = 'cancelled' WHERE id = {id}"));
+        run(&format!(
+            "UPDATE ops.odoo_outbox SET status = 'cancelled' WHERE id = {id}"
+        ));
         assert_eq!(recover(SELF).retried, 0);
-        assert_eq!((status(id).as_str(), one::<i64>("SELECT count(*) FROM etl.claims")), ("cancelled", 0));
+        assert_eq!(
+            (
+                status(id).as_str(),
+                one::<i64>("SELECT count(*) FROM etl.claims")
+            ),
+            ("cancelled", 0)
+        );
     }
 
     /// Claims and delivers until nothing waits; every claim must take something.
     fn deliver_all(hand: &mut Hand) {
         while !queued().is_empty() {
             let claimed = hand.claim(100);
-            assert!(!claimed.rows.is_empty(), "rows wait and none can be claimed: {:?}", queued());
-            let settled = claimed.rows.iter().map(|row| crate::tests::ground::delivered(&claimed, row.id)).collect();
+            assert!(
+                !claimed.rows.is_empty(),
+                "rows wait and none can be claimed: {:?}",
+                queued()
+            );
+            let settled = claimed
+                .rows
+                .iter()
+                .map(|row| crate::tests::ground::delivered(&claimed, row.id))
+                .collect();
             hand.settle(claimed.claim, settled);
         }
     }
 
     fn lot(id: i64, lot: &str) {
-        run(&format!("UPDATE etl.queue SET lot = {lot}, fresh = false WHERE id = {id}"));
+        run(&format!(
+            "UPDATE etl.queue SET lot = {lot}, fresh = false WHERE id = {id}"
+        ));
     }
 
     #[pg_test]
     fn lots_never_lock_each_other_up_whatever_their_numbers() {
         set_up();
-        let rows = [insert(Some("ada")), insert(None), insert(None), insert(Some("ada"))];
+        let rows = [
+            insert(Some("ada")),
+            insert(None),
+            insert(None),
+            insert(Some("ada")),
+        ];
         for (id, number) in rows.into_iter().zip(["2", "2", "1", "1"]) {
             lot(id, number);
         }
@@ -119,7 +184,12 @@ mod tests {
     #[pg_test]
     fn lots_never_lock_each_other_up_when_one_dies_again() {
         set_up();
-        let rows = [insert(Some("ada")), insert(None), insert(None), insert(Some("ada"))];
+        let rows = [
+            insert(Some("ada")),
+            insert(None),
+            insert(None),
+            insert(Some("ada")),
+        ];
         let mut hand = Hand::default();
         hand.claim(10);
         recover(SELF);
@@ -135,7 +205,11 @@ mod tests {
         let (replayed, recovered) = (insert(Some("ada")), insert(Some("ada")));
         lot(recovered, "3");
         let mut hand = Hand::default();
-        assert_eq!(hand.claimed_ids(1), [replayed], "the older row of the record goes first");
+        assert_eq!(
+            hand.claimed_ids(1),
+            [replayed],
+            "the older row of the record goes first"
+        );
         hand.claim(10);
         recover(SELF);
         run("DELETE FROM etl.holds");

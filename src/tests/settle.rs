@@ -5,7 +5,9 @@ mod tests {
     use pgrx::prelude::*;
 
     use crate::outbox::store::Remaining;
-    use crate::tests::ground::{Hand, delivered, ids, insert, insert_row, maybe, one, queued, run, set_up, status};
+    use crate::tests::ground::{
+        Hand, delivered, ids, insert, insert_row, maybe, one, queued, run, set_up, status,
+    };
 
     fn claims() -> i64 {
         one("SELECT count(*) FROM etl.claims")
@@ -22,7 +24,10 @@ mod tests {
         assert!(one::<bool>(&format!(
             "SELECT status = 'done' AND odoo_id = 7 AND finished_at IS NOT NULL AND locked_at IS NULL AND locked_by IS NULL AND attempts = 1 FROM ops.odoo_outbox WHERE id = {id}"
         )));
-        assert_eq!(one::<i64>("SELECT odoo_id FROM etl.links WHERE record_key = 'ada'"), 7);
+        assert_eq!(
+            one::<i64>("SELECT odoo_id FROM etl.links WHERE record_key = 'ada'"),
+            7
+        );
         assert_eq!((queued(), claims()), (vec![], 0));
     }
 
@@ -44,13 +49,24 @@ mod tests {
         let mut hand = Hand::default();
         let claimed = hand.claim(1);
         let mut again = delivered(&claimed, id);
-        (again.status, again.odoo_id, again.class, again.error, again.wait) = ("queued", None, Some("conflict"), Some("busy".into()), 60.0);
+        (
+            again.status,
+            again.odoo_id,
+            again.class,
+            again.error,
+            again.wait,
+        ) = ("queued", None, Some("conflict"), Some("busy".into()), 60.0);
         assert_eq!(hand.settle(claimed.claim, vec![again]).retried, 1);
         assert!(one::<bool>(&format!(
             "SELECT status = 'queued' AND attempts = 1 AND next_run_at > now() + interval '50 s' AND last_error = 'busy' AND error_class = 'conflict' FROM ops.odoo_outbox WHERE id = {id}"
         )));
-        assert!(one::<bool>(&format!("SELECT NOT fresh AND due > now() + interval '50 s' FROM etl.queue WHERE id = {id}")));
-        assert!(hand.claimed_ids(10).is_empty(), "{younger} waits for the older row of its record");
+        assert!(one::<bool>(&format!(
+            "SELECT NOT fresh AND due > now() + interval '50 s' FROM etl.queue WHERE id = {id}"
+        )));
+        assert!(
+            hand.claimed_ids(10).is_empty(),
+            "{younger} waits for the older row of its record"
+        );
     }
 
     #[pg_test]
@@ -62,7 +78,12 @@ mod tests {
         let mut back = delivered(&claimed, id);
         (back.status, back.odoo_id, back.refund) = ("queued", None, true);
         hand.settle(claimed.claim, vec![back]);
-        assert_eq!(one::<i32>(&format!("SELECT attempts FROM ops.odoo_outbox WHERE id = {id}")), 0);
+        assert_eq!(
+            one::<i32>(&format!(
+                "SELECT attempts FROM ops.odoo_outbox WHERE id = {id}"
+            )),
+            0
+        );
         assert_eq!(hand.claimed_ids(10), [id], "and is due at once");
     }
 
@@ -73,9 +94,19 @@ mod tests {
         let mut hand = Hand::default();
         let claimed = hand.claim(1);
         let mut dead = delivered(&claimed, id);
-        (dead.status, dead.odoo_id, dead.class, dead.error) = ("failed", None, Some("invalid"), Some("The VAT number is wrong".into()));
+        (dead.status, dead.odoo_id, dead.class, dead.error) = (
+            "failed",
+            None,
+            Some("invalid"),
+            Some("The VAT number is wrong".into()),
+        );
         assert_eq!(hand.settle(claimed.claim, vec![dead]).failed, 1);
-        assert_eq!(one::<String>(&format!("SELECT last_error FROM etl.dead_letters WHERE id = {id}")), "The VAT number is wrong");
+        assert_eq!(
+            one::<String>(&format!(
+                "SELECT last_error FROM etl.dead_letters WHERE id = {id}"
+            )),
+            "The VAT number is wrong"
+        );
         assert_eq!(hand.claimed_ids(10), [younger]);
     }
 
@@ -85,16 +116,33 @@ mod tests {
         let id = insert(Some("ada"));
         let mut hand = Hand::default();
         let first = hand.claim(1);
-        run(&format!("UPDATE ops.odoo_outbox SET status = 'queued' WHERE id = {id}"));
-        assert_eq!(hand.settle(first.claim, vec![delivered(&first, id)]).done, 0, "the row was taken back");
+        run(&format!(
+            "UPDATE ops.odoo_outbox SET status = 'queued' WHERE id = {id}"
+        ));
+        assert_eq!(
+            hand.settle(first.claim, vec![delivered(&first, id)]).done,
+            0,
+            "the row was taken back"
+        );
         assert_eq!(status(id), "queued");
         let second = hand.claim(1);
         assert_eq!(ids(&second), [id]);
-        assert_eq!(hand.settle(first.claim, vec![delivered(&first, id)]).done, 0, "the row is another claim's");
+        assert_eq!(
+            hand.settle(first.claim, vec![delivered(&first, id)]).done,
+            0,
+            "the row is another claim's"
+        );
         assert_eq!(status(id), "processing");
         assert_eq!(one::<i64>("SELECT count(*) FROM etl.links"), 0);
-        assert_eq!(hand.settle(second.claim, vec![delivered(&second, id)]).done, 1);
-        assert_eq!(hand.settle(second.claim, vec![delivered(&second, id)]).done, 0, "a settle counts once");
+        assert_eq!(
+            hand.settle(second.claim, vec![delivered(&second, id)]).done,
+            1
+        );
+        assert_eq!(
+            hand.settle(second.claim, vec![delivered(&second, id)]).done,
+            0,
+            "a settle counts once"
+        );
     }
 
     #[pg_test]
@@ -103,7 +151,9 @@ mod tests {
         let id = insert(None);
         let mut hand = Hand::default();
         let claimed = hand.claim(1);
-        run(&format!("UPDATE ops.odoo_outbox SET status = 'cancelled' WHERE id = {id}"));
+        run(&format!(
+            "UPDATE ops.odoo_outbox SET status = 'cancelled' WHERE id = {id}"
+        ));
         hand.settle(claimed.claim, vec![delivered(&claimed, id)]);
         assert_eq!((status(id).as_str(), claims()), ("cancelled", 0));
     }
@@ -115,8 +165,15 @@ mod tests {
         let mut hand = Hand::default();
         let claimed = hand.claim(1);
         run("DELETE FROM ops.odoo_outbox");
-        assert_eq!(hand.settle(claimed.claim, vec![delivered(&claimed, id)]).done, 0);
-        assert_eq!((one::<i64>("SELECT count(*) FROM ops.odoo_outbox"), claims()), (0, 0));
+        assert_eq!(
+            hand.settle(claimed.claim, vec![delivered(&claimed, id)])
+                .done,
+            0
+        );
+        assert_eq!(
+            (one::<i64>("SELECT count(*) FROM ops.odoo_outbox"), claims()),
+            (0, 0)
+        );
     }
 
     #[pg_test]
@@ -126,10 +183,21 @@ mod tests {
         let mut hand = Hand::default();
         let claimed = hand.claim(10);
         let key = claimed.rows[1].key.expect("a record key");
-        hand.settle_part(claimed.claim, vec![delivered(&claimed, ada)], Remaining { ids: vec![bob], keys: vec![key] });
+        hand.settle_part(
+            claimed.claim,
+            vec![delivered(&claimed, ada)],
+            Remaining {
+                ids: vec![bob],
+                keys: vec![key],
+            },
+        );
         assert_eq!(one::<Vec<i64>>("SELECT ids FROM etl.claims"), [bob]);
         let (next_ada, next_bob) = (insert(Some("ada")), insert(Some("bob")));
-        assert_eq!(hand.claimed_ids(10), [next_ada], "{next_bob} waits for {bob}, which is on its way");
+        assert_eq!(
+            hand.claimed_ids(10),
+            [next_ada],
+            "{next_bob} waits for {bob}, which is on its way"
+        );
     }
 
     #[pg_test]
@@ -139,9 +207,16 @@ mod tests {
         let mut hand = Hand::default();
         let claimed = hand.claim(1);
         let mut unknown = delivered(&claimed, id);
-        (unknown.status, unknown.odoo_id, unknown.class, unknown.hold) = ("failed", None, Some("unknown"), Some(60.0));
+        (unknown.status, unknown.odoo_id, unknown.class, unknown.hold) =
+            ("failed", None, Some("unknown"), Some(60.0));
         hand.settle(claimed.claim, vec![unknown]);
-        assert!(hand.claimed_ids(10).is_empty(), "{younger} could be overwritten by the old request");
-        assert_eq!(maybe::<bool>("SELECT until > now() + interval '50 s' FROM etl.holds"), Some(true));
+        assert!(
+            hand.claimed_ids(10).is_empty(),
+            "{younger} could be overwritten by the old request"
+        );
+        assert_eq!(
+            maybe::<bool>("SELECT until > now() + interval '50 s' FROM etl.holds"),
+            Some(true)
+        );
     }
 }

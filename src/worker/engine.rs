@@ -18,7 +18,7 @@ use super::settling::Unsettled;
 use crate::connections::secret;
 use crate::connections::store as connections;
 use crate::gucs;
-use crate::outbox::store::{self, Cursor, OutboundConfig, Statements, Tally, Wanted};
+use crate::outbox::store::{self, OutboundConfig, Statements, Tally, Wanted};
 use crate::runs;
 
 /// Payload bytes of one claim: what bounds a worker's memory whatever is in the outbox.
@@ -45,7 +45,6 @@ impl Limits {
             deadline: None,
         }
     }
-
 }
 
 /// What was done so far.
@@ -106,7 +105,9 @@ impl Engine {
 
     /// Whether the time of a worker that runs for a caller is over.
     pub(super) fn is_over(&self) -> bool {
-        self.limits.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.limits
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// What to wait on for answers.
@@ -144,12 +145,15 @@ impl Engine {
         let lessons = self.take_results();
         let mut aborted = self.write_down().err();
         for (connection, lesson) in lessons {
-            self.keep_fields(&connection)?;
-            match lesson {
-                Teaches::Nothing => {}
-                Teaches::Answered => self.learn(&connection, None)?,
-                Teaches::Failed(failure) => self.learn(&connection, Some(&failure))?,
-            }
+            let failure = match lesson {
+                Teaches::Nothing => continue,
+                Teaches::Answered => None,
+                Teaches::Failed(failure) => Some(failure),
+            };
+            let learned = self
+                .keep_fields(&connection)
+                .and_then(|()| self.learn(&connection, failure.as_ref()));
+            aborted = learned.err().or(aborted);
         }
         self.look()?;
         self.return_unsent();
@@ -157,22 +161,11 @@ impl Engine {
         let names: Vec<String> = self.lanes.keys().cloned().collect();
         let mut more = false;
         for name in &names {
-            self.probe(name)?;
-            self.send(name);
-            let mut windows = 0;
-            while self.may_claim(name) {
-                match self.claim(name)? {
-                    Found::Rows => self.send(name),
-                    Found::Passed => {}
-                    Found::Nothing => break,
-                }
-                windows += 1;
-                if windows == WINDOWS {
-                    more = true;
-                    break;
-                }
+            // What stops one connection stops no other.
+            match self.serve(name) {
+                Ok(went_on) => more |= went_on,
+                Err(failed) => aborted = Some(failed),
             }
-            self.close_run(name)?;
         }
         if more {
             return Ok(Duration::ZERO);
@@ -181,7 +174,10 @@ impl Engine {
             return Err(aborted);
         }
         // A lane that has no room for another call is woken by an answer.
-        let due = self.lanes.values().filter_map(|lane| lane.next_due(self.has_room(lane)));
+        let due = self
+            .lanes
+            .values()
+            .filter_map(|lane| lane.next_due(self.has_room(lane)));
         let next = due.chain(self.next_write()).min();
         Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
     }
@@ -189,8 +185,28 @@ impl Engine {
     /// The process ends: what was not sent goes back as such, so that no attempt is burnt and no call is given up for it.
     pub fn last_words(&mut self) {
         if let Err(aborted) = self.wind_down() {
-            pgrx::log!("pg_etl: left without giving back what was not sent: {}", aborted.message);
+            pgrx::log!(
+                "pg_etl: left without giving back what was not sent: {}",
+                aborted.message
+            );
         }
+    }
+
+    /// Probes, claims and sends for one connection. `true`: it could go on at once.
+    fn serve(&mut self, name: &str) -> Result<bool, Aborted> {
+        self.probe(name)?;
+        self.send(name);
+        let mut windows = 0;
+        while windows < WINDOWS && self.may_claim(name) {
+            windows += 1;
+            match self.claim(name)? {
+                Found::Rows => self.send(name),
+                Found::Passed => {}
+                Found::Nothing => break,
+            }
+        }
+        self.close_run(name)?;
+        Ok(windows == WINDOWS && self.may_claim(name))
     }
 
     /// Settles what comes back and gives back what is not sent; claims and sends nothing.
@@ -257,7 +273,10 @@ impl Engine {
 
     /// Whether another claim of this lane could be sent.
     fn has_room(&self, lane: &Lane) -> bool {
-        let most = self.limits.max_rows.map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
+        let most = self
+            .limits
+            .max_rows
+            .map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
         lane.in_hand() < self.most_in_flight(lane) && self.totals.claimed < most && !self.is_over()
     }
 
@@ -280,13 +299,17 @@ impl Engine {
         let left = self.limits.max_rows.map_or(usize::MAX, |most| {
             most.saturating_sub(usize::try_from(self.totals.claimed).unwrap_or(0))
         });
+        let config = Arc::clone(&self.config);
         let (owner, statements, cursor) = (self.owner, &mut self.statements, lane.cursor);
+        let urgent = lane.urgent;
         let claimed = transaction(|| {
+            namespace_is_sound(&config)?;
             prepare(lane)?;
             let run = runs::open(name);
             let wanted = Wanted {
                 connection: name,
                 cursor,
+                urgent,
                 rows: rows.min(left),
                 bytes: CLAIM_BYTES,
                 owner,
@@ -305,17 +328,17 @@ impl Engine {
                 return Ok(Found::Nothing);
             }
         };
-        let lap_over = claimed.cursor == Cursor::START;
-        let lap_found = lane.lap_found || !claimed.rows.is_empty();
-        lane.lap_found = lap_found && !lap_over;
+        let in_vain = lane
+            .lap
+            .is_in_vain(claimed.cursor, !claimed.rows.is_empty());
         lane.cursor = claimed.cursor;
+        lane.urgent = claimed.urgent;
         let count = i64::try_from(claimed.rows.len()).unwrap_or(i64::MAX);
+        if in_vain {
+            lane.blocked_until = Some(Instant::now() + BLOCKED);
+            return Ok(Found::Nothing);
+        }
         if claimed.rows.is_empty() {
-            if lap_over && !lap_found {
-                // Once around, and every row waits for something.
-                lane.blocked_until = Some(Instant::now() + BLOCKED);
-                return Ok(Found::Nothing);
-            }
             return Ok(Found::Passed);
         }
         lane.blocked_until = None;
@@ -325,7 +348,12 @@ impl Engine {
         lane.claims.push(claim);
         transaction(|| runs::count(name, Tally::default(), count, 0))?;
         if !refused.is_empty() {
-            self.take_in(Finished::Sent { connection: name.to_owned(), claim: id, outcomes: refused, calls: 0 });
+            self.take_in(Finished::Sent {
+                connection: name.to_owned(),
+                claim: id,
+                outcomes: refused,
+                calls: 0,
+            });
             self.write_down()?;
         }
         Ok(Found::Rows)
@@ -394,6 +422,22 @@ impl Engine {
     }
 }
 
+/// Without its namespace a create could be made a second time under another name: then nothing is sent.
+fn namespace_is_sound(config: &OutboundConfig) -> Result<(), Failure> {
+    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if !config.namespace.is_empty()
+        && config.namespace.len() <= 64
+        && config.namespace.bytes().all(sound)
+    {
+        return Ok(());
+    }
+    let message =
+        "ops.odoo_sync_config has no valid external_id_namespace: sending could make records twice";
+    Err(Failure::new(ErrorClass::Misconfigured, message).with_remedy(
+        "Put back its row (a text such as \"pg_etl_1a2b3c4d\"; external ids in Odoo begin with it), then SELECT etl.resume(). If it is lost, SELECT etl.setup() draws a new one.",
+    ))
+}
+
 /// Reads the secret, just before it is used, and sees that the client has it. Inside a transaction.
 fn prepare(lane: &mut Lane) -> Result<(), Failure> {
     let misconfigured = |message: String, remedy: &str| {
@@ -417,4 +461,3 @@ fn prepare(lane: &mut Lane) -> Result<(), Failure> {
     lane.client(endpoint, secret, || connections::known_fields(&name))
         .map(|_| ())
 }
-

@@ -222,6 +222,11 @@ fn wait_for(
         }
         if !waited {
             fields.insert("running".to_owned(), json!(true));
+        } else if shared.state.load(Ordering::Acquire) != ANSWERED {
+            fields.insert(
+                "error".to_owned(),
+                json!("its background worker ended before it was done"),
+            );
         }
     }
     answer
@@ -302,7 +307,9 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
     }
     match ground::look() {
         Ok(Ground::Ready(_)) => {}
-        Ok(Ground::OtherVersion) => return json!({"error": "library and extension differ in version: ALTER EXTENSION pg_etl UPDATE;"}),
+        Ok(Ground::OtherVersion) => {
+            return json!({"error": "library and extension differ in version: ALTER EXTENSION pg_etl UPDATE;"});
+        }
         Ok(Ground::NotSetUp | Ground::Gone) => {
             return json!({"error": "etl.setup() has not been committed yet; a drain sees committed state only"});
         }
@@ -341,7 +348,9 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
             }
         };
         let readable = Some(engine.readable());
-        session::wait(readable, wait.min(Duration::from_secs(1)), || engine.last_words());
+        session::wait(readable, wait.min(Duration::from_secs(1)), || {
+            engine.last_words()
+        });
     };
     let mut answer = json!({"remaining": waiting_rows()});
     if let (Some(note), Some(fields)) = (note, answer.as_object_mut()) {

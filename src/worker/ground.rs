@@ -26,10 +26,15 @@ pub fn look() -> Result<Ground, Aborted> {
             return Ground::Gone;
         }
         let query = "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'";
-        let version = Spi::get_one::<String>(query).unwrap_or_else(|error| crate::error::spi_failed(error));
+        let version =
+            Spi::get_one::<String>(query).unwrap_or_else(|error| crate::error::spi_failed(error));
         if version.as_deref() != Some(env!("CARGO_PKG_VERSION")) {
             return Ground::OtherVersion;
         }
-        if crate::setup::is_set_up() { Ground::Ready(extension) } else { Ground::NotSetUp }
+        if crate::setup::is_set_up() {
+            Ground::Ready(extension)
+        } else {
+            Ground::NotSetUp
+        }
     })
 }

@@ -13,14 +13,27 @@ use crate::outbox::store::OutboundConfig;
 /// What came back from a thread.
 pub enum Finished {
     /// One outcome for each row of the batch.
-    Sent { connection: String, claim: i64, outcomes: Vec<(i64, Outcome)>, calls: i64 },
-    Probed { connection: String, result: Result<(), Failure> },
+    Sent {
+        connection: String,
+        claim: i64,
+        outcomes: Vec<(i64, Outcome)>,
+        calls: i64,
+    },
+    Probed {
+        connection: String,
+        result: Result<(), Failure>,
+    },
 }
 
 /// Asks whether the endpoint answers and lets us in.
 pub fn probe(connection: String, client: &Client) -> Finished {
     let result = catch_unwind(AssertUnwindSafe(|| odoo::probe(client)));
-    let result = result.unwrap_or_else(|_| Err(Failure::new(ErrorClass::Unreachable, "the probe failed inside pg_etl")));
+    let result = result.unwrap_or_else(|_| {
+        Err(Failure::new(
+            ErrorClass::Unreachable,
+            "the probe failed inside pg_etl",
+        ))
+    });
     Finished::Probed { connection, result }
 }
 
@@ -62,7 +75,10 @@ impl Job {
         // Every row of the batch is settled whatever happens: one without an outcome would stay on its way for ever.
         for row in &self.batch.rows {
             if !outcomes.iter().any(|(id, _)| *id == row.id) {
-                let failure = Failure::new(ErrorClass::Unknown, "this delivery ended without an outcome; please report it");
+                let failure = Failure::new(
+                    ErrorClass::Unknown,
+                    "this delivery ended without an outcome; please report it",
+                );
                 outcomes.push((row.id, Outcome::Failed(failure)));
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pg_etl_core::external_id::{Identity, external_id};
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::{Client, ClientSettings, Endpoint, ProtocolKind};
+use pg_etl_core::outbox::admission::MAX_PAYLOAD;
 use pg_etl_core::outbox::{self, Batch, Claimed, Operation, Outcome, Row};
 use pg_etl_core::secret::Secret;
 
@@ -19,8 +20,8 @@ pub struct Lane {
     pub look: Look,
     pub claims: Vec<Claim>,
     pub cursor: Cursor,
-    /// Whether the lap that is under way has claimed anything.
-    pub lap_found: bool,
+    pub lap: Lap,
+    pub urgent: i64,
     pub probing: bool,
     /// Something of the last round says that nothing more may be sent before the next look.
     pub closed: bool,
@@ -30,6 +31,27 @@ pub struct Lane {
     client: Option<Arc<Client>>,
     /// What the client was made from.
     made_from: Option<(Endpoint, Secret)>,
+}
+
+/// How far a walk round the queue has got.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lap {
+    fresh_over: bool,
+    due_over: bool,
+    found: bool,
+}
+
+impl Lap {
+    /// Takes in what one window gave. `true`: once around both halves of the queue, and every row waits for something.
+    pub fn is_in_vain(&mut self, next: Cursor, found: bool) -> bool {
+        self.found |= found;
+        self.fresh_over |= next.fresh == Cursor::START.fresh;
+        self.due_over |= next.due == Cursor::START.due;
+        if !(self.fresh_over && self.due_over) {
+            return false;
+        }
+        !std::mem::take(self).found
+    }
 }
 
 /// What the settle must know of a row on its way.
@@ -57,7 +79,8 @@ impl Lane {
             look,
             claims: Vec::new(),
             cursor: Cursor::START,
-            lap_found: false,
+            lap: Lap::default(),
+            urgent: i64::MIN,
             probing: false,
             closed: false,
             blocked_until: None,
@@ -311,7 +334,14 @@ pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<C
     let refuse = |message: String, hint: &str| {
         Failure::new(ErrorClass::Invalid, format!("{message}. {hint}"))
     };
-    let payload = serde_json::from_str(&raw.payload).map_err(|error| {
+    let Some(text) = &raw.payload else {
+        return Err(Failure::new(
+            ErrorClass::TooLarge,
+            format!("the payload has more than {MAX_PAYLOAD} bytes"),
+        )
+        .with_remedy("Odoo refuses requests over 128 MiB. Send large attachments by reference."));
+    };
+    let payload = serde_json::from_str(text).map_err(|error| {
         refuse(
             format!("the payload cannot be read: {error}"),
             "Correct it and replay the row.",

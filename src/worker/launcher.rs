@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
-use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::bgworkers::{
+    BackgroundWorkerBuilder, BackgroundWorkerStatus, BgWorkerStartTime, DynamicBackgroundWorker,
+};
 use pgrx::prelude::*;
 
 use super::roster;
@@ -90,10 +92,10 @@ fn databases() -> Result<Vec<(pg_sys::Oid, String)>, session::Aborted> {
     })
 }
 
-/// When each database's worker was last started.
+/// The workers that this launcher started.
 #[derive(Default)]
 struct Watch {
-    started: HashMap<u32, Instant>,
+    started: HashMap<u32, (Instant, DynamicBackgroundWorker)>,
     waiting: bool,
 }
 
@@ -121,14 +123,20 @@ impl Watch {
             if slot.is_alive() || slot.has_no_extension() {
                 continue;
             }
-            let recently = self
-                .started
-                .get(&oid.to_u32())
-                .is_some_and(|at| at.elapsed() < RESTART);
-            if recently || !start(*oid, name, number) {
+            let busy = self.started.get(&oid.to_u32()).is_some_and(|(at, worker)| {
+                // Under way, or ended only just now.
+                matches!(
+                    worker.pid(),
+                    Ok(_) | Err(BackgroundWorkerStatus::NotYetStarted)
+                ) || at.elapsed() < RESTART
+            });
+            if busy {
                 self.waiting = true;
-            } else {
-                self.started.insert(oid.to_u32(), Instant::now());
+                continue;
+            }
+            match start(*oid, name, number) {
+                Some(worker) => drop(self.started.insert(oid.to_u32(), (Instant::now(), worker))),
+                None => self.waiting = true,
             }
         }
     }
@@ -139,7 +147,7 @@ impl Watch {
 }
 
 /// Starts a worker. It reports its end to us by a signal, and is never restarted by the postmaster: that is our decision.
-fn start(database: pg_sys::Oid, name: &str, slot: usize) -> bool {
+fn start(database: pg_sys::Oid, name: &str, slot: usize) -> Option<DynamicBackgroundWorker> {
     let argument = (u64::from(database.to_u32()) << 32) | slot as u64;
     let started = BackgroundWorkerBuilder::new(&format!("pg_etl worker: {name}"))
         .set_type("pg_etl worker")
@@ -156,5 +164,5 @@ fn start(database: pg_sys::Oid, name: &str, slot: usize) -> bool {
             "pg_etl launcher: no free background worker for database \"{name}\"; raise max_worker_processes"
         );
     }
-    started.is_ok()
+    started.ok()
 }

@@ -61,14 +61,15 @@ impl Engine {
         transaction(|| connections::learn(name, &lesson))?;
         lane.look.failures = lesson.failures;
         lane.look.probe_in = lesson.probe_in;
-        lane.look.throttled_for = lesson.throttle;
+        if lesson.throttle.is_some() {
+            lane.look.throttled_for = lesson.throttle;
+        }
         lane.look.paused |= lesson.pause.is_some();
         if effect == Effect::Close {
             lane.last_ok_written = Some(Instant::now());
         }
         Ok(())
     }
-
 }
 
 /// What one batch taught.
@@ -105,4 +106,3 @@ pub fn teaches(outcomes: &[(i64, Outcome)]) -> Teaches {
         Some(_) | None => Teaches::Answered,
     }
 }
-

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use pg_etl_core::backoff::Backoff;
 use pgrx::prelude::*;
 
 use super::engine::{Engine, Limits};
@@ -20,13 +21,21 @@ const NOT_YET: Duration = Duration::from_secs(5);
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn resident_main(argument: pg_sys::Datum) {
     let argument = argument.value() as u64;
-    let Some(slot) = roster::slot((argument & 0xffff_ffff) as usize) else { return };
+    let Some(slot) = roster::slot((argument & 0xffff_ffff) as usize) else {
+        return;
+    };
     slot.enter();
     session::connect(pg_sys::Oid::from((argument >> 32) as u32));
     // Before anything else: a role that the database or this user's settings ask for has no right here. Without the role there is
     // no extension either, and the first look finds that out.
     session::become_worker();
-    Resident { slot, engine: None, extension: None }.serve();
+    Resident {
+        slot,
+        engine: None,
+        extension: None,
+        failures: 0,
+    }
+    .serve();
 }
 
 struct Resident {
@@ -34,7 +43,15 @@ struct Resident {
     engine: Option<Engine>,
     /// The extension that we serve; when it is another one, everything we know is of the old one.
     extension: Option<pg_sys::Oid>,
+    /// Failures in a row, each of which waits longer.
+    failures: u32,
 }
+
+/// Waits after a transaction that failed.
+const RETRY: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(30),
+};
 
 impl Resident {
     /// Returns when the worker must leave; the launcher reads from the slot why. What was on the wire is taken back by the next
@@ -54,7 +71,9 @@ impl Resident {
             }
             let timeout = look_at.saturating_duration_since(Instant::now()).min(TICK);
             let readable = self.engine.as_ref().map(Engine::readable);
-            if session::wait(readable, timeout, || self.engine.iter_mut().for_each(Engine::last_words)) {
+            if session::wait(readable, timeout, || {
+                self.engine.iter_mut().for_each(Engine::last_words)
+            }) {
                 look_at = Instant::now();
                 self.engine.iter_mut().for_each(Engine::woken);
             }
@@ -69,7 +88,14 @@ impl Resident {
         };
         match ground {
             Ground::Gone => Err(Doing::NoExtension),
-            Ground::Ready(extension) if *self.extension.get_or_insert(extension) != extension => Err(Doing::MadeRoom),
+            Ground::Ready(extension) if *self.extension.get_or_insert(extension) != extension => {
+                Err(Doing::MadeRoom)
+            }
+            // The launcher starts another one should the setting change back.
+            Ground::Ready(_) if !gucs::serves(&session::database_name()) => {
+                self.engine.iter_mut().for_each(Engine::last_words);
+                Err(Doing::MadeRoom)
+            }
             Ground::Ready(_) if gucs::enabled() => Ok(self.work()),
             Ground::Ready(_) => Ok(self.rest(Doing::Disabled)),
             Ground::OtherVersion => Ok(self.rest(Doing::OtherVersion)),
@@ -97,7 +123,12 @@ impl Resident {
         self.slot.count_delivered(engine.take_delivered());
         match turn {
             Ok(next) => {
-                self.slot.set(if engine.is_busy() { Doing::Working } else { Doing::Idle });
+                self.failures = 0;
+                self.slot.set(if engine.is_busy() {
+                    Doing::Working
+                } else {
+                    Doing::Idle
+                });
                 next
             }
             Err(aborted) => self.trouble(&aborted.message),
@@ -116,9 +147,10 @@ impl Resident {
         }
     }
 
-    fn trouble(&self, message: &str) -> Duration {
+    fn trouble(&mut self, message: &str) -> Duration {
         self.slot.set(Doing::Trouble);
         log!("pg_etl worker: {message}");
-        TICK
+        self.failures += 1;
+        RETRY.ceiling(self.failures - 1)
     }
 }

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_shmem_init};
 
 /// Databases of one server that can have a worker.
-pub const SLOTS: usize = 64;
+pub const SLOTS: usize = 256;
 
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 // SAFETY: the name is this library's own.
@@ -179,6 +179,14 @@ impl Slot {
         self.seen
             .store(self.announced.load(Ordering::Acquire), Ordering::Release);
         self.pid.store(pid, Ordering::Release);
+        // A pid that stayed behind could later belong to somebody else, who would pass for this worker.
+        // SAFETY: registered once per process; the slot is in shared memory, which is still there at that point.
+        unsafe {
+            pg_sys::on_shmem_exit(
+                Some(leave),
+                pg_sys::Datum::from(std::ptr::from_ref(self).cast_mut()),
+            )
+        };
     }
 
     pub fn set(&self, doing: Doing) {
@@ -202,6 +210,18 @@ impl Slot {
     /// Whether the process in this slot still runs.
     pub fn is_alive(&self) -> bool {
         process(self.pid.load(Ordering::Acquire)).is_some()
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn leave(_code: i32, slot: pg_sys::Datum) {
+    // SAFETY: registered by `enter` with a slot of the shared roster.
+    if let Some(slot) = unsafe { slot.cast_mut_ptr::<Slot>().as_ref() } {
+        // SAFETY: set for every process.
+        let pid = unsafe { pg_sys::MyProcPid };
+        let _ = slot
+            .pid
+            .compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 

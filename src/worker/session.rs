@@ -170,6 +170,8 @@ pub fn wait(readable: Option<RawFd>, timeout: Duration, last_words: impl FnOnce(
     // SAFETY: flags of our signal handler, read and written on the main thread. SIGTERM is set aside for as long as the last words
     // take (every lock in them has a timeout); a second one ends them.
     unsafe {
+        // pg_cancel_backend() between transactions: there is nothing to cancel, and an ERROR here would end the process.
+        pg_sys::QueryCancelPending = 0;
         if pg_sys::ProcDiePending != 0 {
             pg_sys::ProcDiePending = 0;
             last_words();
@@ -195,7 +197,9 @@ pub fn wait_interruptibly(timeout: Duration) {
 }
 
 fn wait_for_events(readable: Option<RawFd>, timeout: Duration) -> bool {
-    let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX).clamp(0, 3_600_000);
+    let millis = i64::try_from(timeout.as_millis())
+        .unwrap_or(i64::MAX)
+        .clamp(0, 3_600_000);
     let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     if readable.is_some() {
         events |= pg_sys::WL_SOCKET_READABLE;
@@ -203,12 +207,36 @@ fn wait_for_events(readable: Option<RawFd>, timeout: Duration) -> bool {
     // SAFETY: our own latch; the descriptor is open as long as the pool that owns it. The wait ends for the barrier of DROP
     // DATABASE too, and CHECK_FOR_INTERRUPTS absorbs it.
     let happened = unsafe {
-        let happened =
-            pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events as i32, readable.unwrap_or(-1), millis, pg_sys::PG_WAIT_EXTENSION);
-        pg_sys::ResetLatch(pg_sys::MyLatch);
+        let happened = pg_sys::WaitLatchOrSocket(
+            pg_sys::MyLatch,
+            events as i32,
+            readable.unwrap_or(-1),
+            millis,
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        // Only where it was seen set: one set after the wait ended must end the next one.
+        if happened.cast_unsigned() & pg_sys::WL_LATCH_SET != 0 {
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
         happened
     };
     happened.cast_unsigned() & (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE) != 0
+}
+
+/// The name of the database, inside or outside a transaction. Empty where it is being dropped.
+pub fn database_name() -> String {
+    let name = transaction(|| {
+        // SAFETY: a catalog look-up inside a transaction; the name is copied before it is freed with the transaction.
+        unsafe {
+            let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+            if name.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(name).to_string_lossy().into_owned()
+            }
+        }
+    });
+    name.unwrap_or_default()
 }
 
 /// Whether the database may be used now. Refused while somebody renames, copies or drops it: then a worker must leave, for

@@ -18,7 +18,10 @@ use crate::outbox::store::{self, OutboundConfig, Settled};
 use crate::runs;
 
 /// Waits between attempts to write an answer down.
-const REWRITE: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
+const REWRITE: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(30),
+};
 /// Answers of one connection that may wait to be written while it claims more.
 const MOST_WAITING: usize = 16;
 
@@ -34,7 +37,14 @@ pub struct Unsettled {
 
 impl Unsettled {
     fn new(connection: &str, claim: i64, rows: Vec<Settled>, calls: i64) -> Self {
-        Self { connection: connection.to_owned(), claim, rows, calls, tries: 0, not_before: None }
+        Self {
+            connection: connection.to_owned(),
+            claim,
+            rows,
+            calls,
+            tries: 0,
+            not_before: None,
+        }
     }
 }
 
@@ -48,9 +58,17 @@ impl Engine {
                     lane.probing = false;
                     lane.blocked_until = None;
                 }
-                return Some((connection, result.map_or_else(Teaches::Failed, |()| Teaches::Answered)));
+                return Some((
+                    connection,
+                    result.map_or_else(Teaches::Failed, |()| Teaches::Answered),
+                ));
             }
-            Finished::Sent { connection, claim, outcomes, calls } => (connection, claim, outcomes, calls),
+            Finished::Sent {
+                connection,
+                claim,
+                outcomes,
+                calls,
+            } => (connection, claim, outcomes, calls),
         };
         let over = self.is_over();
         let lane = self.lanes.get_mut(&connection)?;
@@ -59,23 +77,48 @@ impl Engine {
         if calls > 0 {
             claim.on_the_wire = claim.on_the_wire.saturating_sub(1);
         }
-        let lesson = if calls == 0 { Teaches::Nothing } else { teaches(&outcomes) };
+        let lesson = if calls == 0 {
+            Teaches::Nothing
+        } else {
+            teaches(&outcomes)
+        };
         // What was not sent because our time was over says nothing about the endpoint.
         let lesson = match lesson {
-            Teaches::Failed(failure) if over && failure.class == ErrorClass::Unreachable => Teaches::Nothing,
+            Teaches::Failed(failure) if over && failure.class == ErrorClass::Unreachable => {
+                Teaches::Nothing
+            }
             lesson => lesson,
         };
         let mut rows = Vec::with_capacity(outcomes.len());
         let mut stopped = HashSet::new();
         for (row, outcome) in outcomes {
-            let Some(held) = claim.held.get(&row) else { continue };
-            let tried = Tried { operation: held.operation, attempts: held.attempts, checkable: held.checkable };
+            let Some(held) = claim.held.get(&row) else {
+                continue;
+            };
+            let tried = Tried {
+                operation: held.operation,
+                attempts: held.attempts,
+                checkable: held.checkable,
+            };
             let told = match (&outcome, held.key) {
-                (Outcome::Delivered { odoo_id: Some(odoo_id) }, Some(key)) => Some((key, held.model.clone(), *odoo_id)),
+                (
+                    Outcome::Delivered {
+                        odoo_id: Some(odoo_id),
+                    },
+                    Some(key),
+                ) => Some((key, held.model.clone(), *odoo_id)),
                 _ => None,
             };
-            let settlement = outbox::settle(tried, outcome, &patience(&self.config, &held.model), &mut rand::rng());
-            let goes_on = matches!(&settlement, Settlement::Done { .. } | Settlement::Dead { hold: None, .. });
+            let settlement = outbox::settle(
+                tried,
+                outcome,
+                &patience(&self.config, &held.model),
+                &mut rand::rng(),
+            );
+            let goes_on = matches!(
+                &settlement,
+                Settlement::Done { .. } | Settlement::Dead { hold: None, .. }
+            );
             if let Some(key) = held.key.filter(|_| !goes_on) {
                 stopped.insert(key);
             }
@@ -87,9 +130,14 @@ impl Engine {
         // What follows a row that must come again goes back with it, unsent.
         if !stopped.is_empty() {
             let unsent = claim.take_unsent(Some(&stopped));
-            rows.extend(unsent.iter().filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))));
+            rows.extend(
+                unsent
+                    .iter()
+                    .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))),
+            );
         }
-        self.unsettled.push_back(Unsettled::new(&connection, id, rows, calls));
+        self.unsettled
+            .push_back(Unsettled::new(&connection, id, rows, calls));
         Some((connection, lesson))
     }
 
@@ -101,11 +149,15 @@ impl Engine {
                 continue;
             }
             for claim in &mut lane.claims {
-                let rows: Vec<Settled> =
-                    claim.take_unsent(None).iter().filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))).collect();
+                let rows: Vec<Settled> = claim
+                    .take_unsent(None)
+                    .iter()
+                    .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key)))
+                    .collect();
                 if !rows.is_empty() {
                     self.totals.claimed -= i64::try_from(rows.len()).unwrap_or(0);
-                    self.unsettled.push_back(Unsettled::new(name, claim.id, rows, 0));
+                    self.unsettled
+                        .push_back(Unsettled::new(name, claim.id, rows, 0));
                 }
             }
         }
@@ -116,13 +168,22 @@ impl Engine {
     pub(super) fn write_down(&mut self) -> Result<(), Aborted> {
         let mut last = None;
         for _ in 0..self.unsettled.len() {
-            let Some(mut unsettled) = self.unsettled.pop_front() else { break };
+            let Some(mut unsettled) = self.unsettled.pop_front() else {
+                break;
+            };
             if unsettled.not_before.is_some_and(|at| at > Instant::now()) {
                 self.unsettled.push_back(unsettled);
                 continue;
             }
-            let Err(aborted) = self.write(&unsettled) else { continue };
-            pgrx::log!("pg_etl: {} rows of claim {} cannot be settled yet: {}", unsettled.rows.len(), unsettled.claim, aborted.message);
+            let Err(aborted) = self.write(&unsettled) else {
+                continue;
+            };
+            pgrx::log!(
+                "pg_etl: {} rows of claim {} cannot be settled yet: {}",
+                unsettled.rows.len(),
+                unsettled.claim,
+                aborted.message
+            );
             unsettled.tries += 1;
             unsettled.not_before = Some(Instant::now() + REWRITE.ceiling(unsettled.tries - 1));
             if unsettled.rows.len() > 1 {
@@ -138,8 +199,16 @@ impl Engine {
     }
 
     fn write(&mut self, unsettled: &Unsettled) -> Result<(), Aborted> {
-        let Some(lane) = self.lanes.get_mut(&unsettled.connection) else { return Ok(()) };
-        let Some(claim) = lane.claims.iter_mut().find(|claim| claim.id == unsettled.claim) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(&unsettled.connection) else {
+            return Ok(());
+        };
+        let Some(claim) = lane
+            .claims
+            .iter_mut()
+            .find(|claim| claim.id == unsettled.claim)
+        else {
+            return Ok(());
+        };
         let gone: HashSet<i64> = unsettled.rows.iter().map(|row| row.id).collect();
         let remaining = claim.remaining(&gone);
         let statements = &mut self.statements;
@@ -160,8 +229,13 @@ impl Engine {
 
     /// Keeps the field descriptions that calls brought along.
     pub(super) fn keep_fields(&mut self, connection: &str) -> Result<(), Aborted> {
-        let client = self.lanes.get(connection).and_then(|lane| lane.known_client());
-        let fields = client.map(|client| client.take_new_fields()).unwrap_or_default();
+        let client = self
+            .lanes
+            .get(connection)
+            .and_then(|lane| lane.known_client());
+        let fields = client
+            .map(|client| client.take_new_fields())
+            .unwrap_or_default();
         if fields.is_empty() {
             return Ok(());
         }
@@ -170,13 +244,24 @@ impl Engine {
 
     /// Whether so many answers of a connection wait to be written that it must not claim more.
     pub(super) fn is_choked(&self, connection: &str) -> bool {
-        self.unsettled.iter().filter(|unsettled| unsettled.connection == connection).count() >= MOST_WAITING
+        self.unsettled
+            .iter()
+            .filter(|unsettled| unsettled.connection == connection)
+            .count()
+            >= MOST_WAITING
     }
 
     /// How long until the next answer may be written.
     pub(super) fn next_write(&self) -> Option<Duration> {
         let now = Instant::now();
-        self.unsettled.iter().map(|unsettled| unsettled.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))).min()
+        self.unsettled
+            .iter()
+            .map(|unsettled| {
+                unsettled
+                    .not_before
+                    .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+            })
+            .min()
     }
 }
 
@@ -255,4 +340,3 @@ fn returned(id: i64, key: Option<i64>) -> Settled {
         hold: None,
     }
 }
-

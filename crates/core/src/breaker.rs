@@ -41,9 +41,11 @@ pub fn effect(failure: Option<&Failure>, failures: u32, rng: &mut impl Rng) -> E
         ErrorClass::Unreachable => Effect::Open {
             probe_in: Duration::from_secs(1) + PROBES.wait(failures, rng),
         },
-        ErrorClass::Unknown | ErrorClass::Server if failures.saturating_add(1) >= TRIPS_AFTER => Effect::Open {
-            probe_in: Duration::from_secs(1) + PROBES.wait(failures - (TRIPS_AFTER - 1), rng),
-        },
+        ErrorClass::Unknown | ErrorClass::Server if failures.saturating_add(1) >= TRIPS_AFTER => {
+            Effect::Open {
+                probe_in: Duration::from_secs(1) + PROBES.wait(failures - (TRIPS_AFTER - 1), rng),
+            }
+        }
         ErrorClass::Unknown | ErrorClass::Server => Effect::Count,
         ErrorClass::Throttled => Effect::Throttle {
             wait: failure

@@ -284,8 +284,18 @@ fn worker(signals: &Signals) -> Finding {
 
 fn outbox(signals: &Signals) -> Finding {
     if signals.unseen > 0 {
-        let detail = format!("{} queued rows came in while the triggers were off, and will not be delivered", signals.unseen);
-        return finding("outbox", Status::Fail, format!("{} unseen", signals.unseen), "0", detail, "SELECT etl.setup();  derives the queue anew.");
+        let detail = format!(
+            "{} queued rows came in while the triggers were off, and will not be delivered",
+            signals.unseen
+        );
+        return finding(
+            "outbox",
+            Status::Fail,
+            format!("{} unseen", signals.unseen),
+            "0",
+            detail,
+            "SELECT etl.setup();  derives the queue anew.",
+        );
     }
     let status = above(signals.queued, DEPTH);
     finding(
@@ -540,6 +550,9 @@ fn age(seconds: f64) -> String {
 mod tests {
     use super::*;
 
+    /// A component, the status it turns to, and what happened.
+    type Case = (&'static str, Status, Box<dyn Fn(&mut Signals)>);
+
     fn well() -> Signals {
         Signals {
             set_up: true,
@@ -586,7 +599,7 @@ mod tests {
 
     #[test]
     fn each_trouble_turns_its_own_component_and_no_other() {
-        let cases: Vec<(&str, Status, Box<dyn Fn(&mut Signals)>)> = vec![
+        let cases: Vec<Case> = vec![
             ("outbox", Status::Warn, Box::new(|s| s.queued = 100)),
             ("outbox", Status::Fail, Box::new(|s| s.queued = 1_000)),
             (

@@ -19,8 +19,13 @@ pub fn draw(file: &Path, arguments: &[String]) -> Result<()> {
     ensure!(output.status.success(), "the demo failed");
     let text = String::from_utf8(output.stdout).context("the demo printed no text")?;
     // Addresses and ports differ from run to run: the picture ends before them.
-    let text = text.split("\u{1b}[1mLook around").next().unwrap_or(&text).trim();
-    let svg = anstyle_svg::Term::new().render_svg(&format!("\u{1b}[1m$ cargo xtask demo\u{1b}[0m\n\n{text}"));
+    let text = text
+        .split("\u{1b}[1mLook around")
+        .next()
+        .unwrap_or(&text)
+        .trim();
+    let svg = anstyle_svg::Term::new()
+        .render_svg(&format!("\u{1b}[1m$ cargo xtask demo\u{1b}[0m\n\n{text}"));
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }

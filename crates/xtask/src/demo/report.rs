@@ -50,7 +50,15 @@ pub fn partners(access: &Access) -> Result<()> {
 
 /// The demo's sale orders, as Odoo has them.
 pub fn orders(access: &Access) -> Result<()> {
-    let fields = ["id", "name", "partner_id", "client_order_ref", "order_line", "amount_untaxed", "state"];
+    let fields = [
+        "id",
+        "name",
+        "partner_id",
+        "client_order_ref",
+        "order_line",
+        "amount_untaxed",
+        "state",
+    ];
     records(
         access,
         "sale.order",

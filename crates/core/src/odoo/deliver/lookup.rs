@@ -92,11 +92,12 @@ fn found(external_id: &str, answer: &Value, model: Option<&str>) -> Result<Optio
     }
     match id.and_then(Value::as_i64) {
         Some(id) if id > 0 => Ok(Some(id)),
-        // Odoo has the external id, and a search does not find its record.
+        // Odoo has the external id and does not find its record: it is hidden from the user, or this process of Odoo remembers an
+        // external id of a call that was rolled back (each remembers before the commit, and never forgets). Asking another one helps.
         _ => Err(Failure::new(
-            ErrorClass::Forbidden,
-            format!("the record of {of} behind {external_id} is hidden from the user"),
+            ErrorClass::Dependency,
+            format!("Odoo does not show the record of {of} behind {external_id}"),
         )
-        .with_remedy("Give the connection's user access to it in Odoo (record rules, companies).")),
+        .with_remedy("It is asked again. If that does not help, the connection's user lacks access to the record (record rules, companies).")),
     }
 }
