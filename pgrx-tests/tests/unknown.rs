@@ -220,7 +220,7 @@ fn a_bare_call_of_unknown_outcome_is_a_dead_letter_and_not_sent_again() {
 
 #[test]
 fn a_call_with_unless_is_checked_instead() {
-    let bench = Bench::ready();
+    let bench = Bench::builder().setting("etl.unknown_grace", "1s").start();
     let (mut db, sim) = (bench.client(), bench.sim());
     let confirm = |order: i64| json!({"method": "action_confirm", "ids": [order], "unless": [["state", "=", "sale"]]});
     // It happened: found out by asking, not by confirming twice.

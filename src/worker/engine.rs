@@ -335,7 +335,12 @@ impl Engine {
         lane.urgent = claimed.urgent;
         let count = i64::try_from(claimed.rows.len()).unwrap_or(i64::MAX);
         if in_vain {
-            lane.blocked_until = Some(Instant::now() + BLOCKED);
+            lane.blocked_until = Some(
+                Instant::now()
+                    + lane
+                        .first_release()
+                        .map_or(BLOCKED, |wait| wait.min(BLOCKED)),
+            );
             return Ok(Found::Nothing);
         }
         if claimed.rows.is_empty() {
@@ -352,7 +357,7 @@ impl Engine {
                 connection: name.to_owned(),
                 claim: id,
                 outcomes: refused,
-                calls: 0,
+                asked: false,
             });
             self.write_down()?;
         }

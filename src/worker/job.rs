@@ -17,7 +17,8 @@ pub enum Finished {
         connection: String,
         claim: i64,
         outcomes: Vec<(i64, Outcome)>,
-        calls: i64,
+        /// Whether the endpoint was asked at all.
+        asked: bool,
     },
     Probed {
         connection: String,
@@ -86,7 +87,7 @@ impl Job {
             connection: self.connection,
             claim: self.claim,
             outcomes,
-            calls: 1,
+            asked: true,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Lane {
     pub blocked_until: Option<Instant>,
     pub last_ok_written: Option<Instant>,
     client: Option<Arc<Client>>,
+    /// Requests of the client that are counted already.
+    counted: u64,
     /// What the client was made from.
     made_from: Option<(Endpoint, Secret)>,
 }
@@ -86,6 +88,7 @@ impl Lane {
             blocked_until: None,
             last_ok_written: None,
             client: None,
+            counted: 0,
             made_from: None,
         }
     }
@@ -152,13 +155,33 @@ impl Lane {
         for (model, description) in fields() {
             client.preload_fields(&model, &description);
         }
+        self.counted = 0;
         self.client = Some(Arc::clone(&client));
         self.made_from = Some(from);
         Ok(client)
     }
 
+    /// Requests since this was last asked.
+    pub fn take_requests(&mut self) -> i64 {
+        let sent = self.client.as_ref().map_or(0, |client| client.requests());
+        let fresh = sent.saturating_sub(self.counted);
+        self.counted = sent;
+        i64::try_from(fresh).unwrap_or(i64::MAX)
+    }
+
     pub fn known_client(&self) -> Option<&Arc<Client>> {
         self.client.as_ref()
+    }
+
+    /// How long until a held key is free or a scheduled row is due, as of the last look.
+    pub fn first_release(&self) -> Option<Duration> {
+        let ahead = [self.look.held_for, self.look.due_in]
+            .into_iter()
+            .flatten()
+            .filter(|seconds| *seconds > 0.0);
+        ahead
+            .map(|seconds| Duration::from_secs_f64(seconds.min(86_400.0)))
+            .min()
     }
 
     /// How long until something is to be done that nothing else wakes us for; `None`: nothing is. `has_room`: it could be sent.

@@ -52,7 +52,7 @@ impl Engine {
     /// Takes what a thread brought: decides on every row, lets go what follows a row that must come again, and tells the
     /// connection. Nothing is written here.
     pub(super) fn take_in(&mut self, finished: Finished) -> Option<(String, Teaches)> {
-        let (connection, id, outcomes, calls) = match finished {
+        let (connection, id, outcomes, asked) = match finished {
             Finished::Probed { connection, result } => {
                 if let Some(lane) = self.lanes.get_mut(&connection) {
                     lane.probing = false;
@@ -67,17 +67,18 @@ impl Engine {
                 connection,
                 claim,
                 outcomes,
-                calls,
-            } => (connection, claim, outcomes, calls),
+                asked,
+            } => (connection, claim, outcomes, asked),
         };
         let over = self.is_over();
         let lane = self.lanes.get_mut(&connection)?;
         lane.blocked_until = None;
+        let calls = lane.take_requests();
         let claim = lane.claims.iter_mut().find(|claim| claim.id == id)?;
-        if calls > 0 {
+        if asked {
             claim.on_the_wire = claim.on_the_wire.saturating_sub(1);
         }
-        let lesson = if calls == 0 {
+        let lesson = if !asked {
             Teaches::Nothing
         } else {
             teaches(&outcomes)

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use crate::command;
 use crate::deps::{self, apt};
 use crate::ext::{self, Build};
+use crate::odoo::{self, Odoo};
 use crate::pg::PgVersion;
 use crate::place::{self, ServerUser};
 use crate::progress::{BOLD, DIM, GREEN, RED, elapsed, say};
@@ -17,6 +18,12 @@ const UNIT: &[&str] = &["pg_etl_core", "odoo-sim", "xtask"];
 
 /// The outside-in tests.
 const SERVER: &str = "pg_etl-tests";
+
+/// Those of them that need the real Odoo: not among the targets that run by themselves.
+const REAL_ODOO: &str = "real_odoo";
+
+/// What `pg_etl_core` must see the same way of the simulator and of the real Odoo.
+const CONFORMANCE: &[&str] = &["conformance", "delivery"];
 
 /// The outside-in tests that run on the second version as well.
 const SUBSET: &[&str] = &["main_job", "install", "health"];
@@ -75,6 +82,8 @@ pub fn odoo_takes_part() -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Unit,
+    /// The simulator and the real Odoo, side by side, over both protocols.
+    Conformance,
     InServer(PgVersion),
     Servers(PgVersion),
     Install(PgVersion),
@@ -86,6 +95,9 @@ impl Stage {
     fn name(self) -> String {
         match self {
             Self::Unit => "Unit tests".to_owned(),
+            Self::Conformance => {
+                "Conformance of the simulator and the client with a real Odoo".to_owned()
+            }
             Self::InServer(version) => format!("Tests inside PostgreSQL {version}"),
             Self::Servers(version) => {
                 format!("Starting and stopping the servers, PostgreSQL {version}")
@@ -106,6 +118,9 @@ fn plan(version: Option<PgVersion>, tier: Tier) -> Vec<Stage> {
     let mut stages = Vec::new();
     if tier.unit() {
         stages.push(Stage::Unit);
+    }
+    if tier.odoo() {
+        stages.push(Stage::Conformance);
     }
     if tier.pg() {
         stages.push(Stage::InServer(main));
@@ -165,6 +180,7 @@ impl Stage {
                 test.args(UNIT.iter().flat_map(|name| ["--package", name]));
                 finish(test, filter, tally)
             }
+            Self::Conformance => conformance(filter, tally),
             Self::InServer(version) => in_server(version, filter, tally),
             Self::Servers(version) => {
                 let mut test = cargo(&["test", "--package", "xtask", "--test", "servers"]);
@@ -175,10 +191,21 @@ impl Stage {
                 finish(test, filter, tally)
             }
             Self::Install(version) => ext::install(version, &Build::release()),
-            Self::Outside(version) => finish(outside(version, tier), filter, tally),
+            Self::Outside(version) => {
+                let simulated = finish(outside(version, tier), filter, tally);
+                if tier.odoo() {
+                    let mut real = outside(version, tier);
+                    real.args(["--test", REAL_ODOO]);
+                    finish(real, filter, tally)?;
+                }
+                simulated
+            }
             Self::OutsideSubset(version) => {
                 let mut test = outside(version, tier);
                 test.args(SUBSET.iter().flat_map(|name| ["--test", name]));
+                if tier.odoo() {
+                    test.args(["--test", REAL_ODOO]);
+                }
                 finish(test, filter, tally)
             }
         }
@@ -200,6 +227,21 @@ fn outside(version: PgVersion, tier: Tier) -> Command {
 
 fn takes_part(tier: Tier) -> &'static str {
     if tier.odoo() { "1" } else { "0" }
+}
+
+fn conformance(filter: &[String], tally: &mut Tally) -> Result<()> {
+    deps::ensure(&[PgVersion::V15])?;
+    let odoo = Odoo::start(&odoo::Options::default())?;
+    let mut test = cargo(&["test", "--package", "pg_etl_core"]);
+    test.args(CONFORMANCE.iter().flat_map(|name| ["--test", name]))
+        .env("PG_ETL_ODOO_URL", &odoo.url)
+        .env("PG_ETL_ODOO_DB", &odoo.database)
+        .env("PG_ETL_ODOO_LOGIN", &odoo.login)
+        .env("PG_ETL_ODOO_PASSWORD", &odoo.password)
+        .env("PG_ETL_ODOO_KEY", &odoo.api_key);
+    let outcome = finish(test, filter, tally);
+    odoo.stop()?;
+    outcome
 }
 
 /// A filter is passed on to the test programs; all test programs run, even after one has failed.
@@ -330,6 +372,7 @@ mod tests {
             stages,
             [
                 Stage::Unit,
+                Stage::Conformance,
                 Stage::InServer(PgVersion::V15),
                 Stage::Servers(PgVersion::V15),
                 Stage::Install(PgVersion::V15),

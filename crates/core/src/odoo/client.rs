@@ -1,7 +1,7 @@
 //! One connection to one Odoo: its transport, its protocol, what it learned about the models.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -9,6 +9,7 @@ use super::call::Call;
 use super::endpoint::{Endpoint, ProtocolChoice};
 use super::fields::{Catalog, ModelFields};
 use super::judge;
+use super::pacer::Pacer;
 use super::protocol::{Json2, JsonRpc, Protocol, ProtocolKind};
 use crate::failure::{ErrorClass, Failure};
 use crate::http::{Method, Request, Response, Transport, TransportSettings};
@@ -50,6 +51,7 @@ pub struct Client {
     transport: Transport,
     learned: Mutex<Learned>,
     catalog: Catalog,
+    pacer: Pacer,
 }
 
 /// What requests taught us; replaced value by value.
@@ -93,13 +95,21 @@ impl Client {
             version: None,
             web_save_multi: settings.known_web_save_multi,
         };
+        let pacer = Pacer::new(endpoint.rate_limit);
         Ok(Self {
             endpoint,
             secret,
             transport,
             learned: Mutex::new(learned),
             catalog: Catalog::default(),
+            pacer,
         })
+    }
+
+    /// Requests sent so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.pacer.sent()
     }
 
     #[must_use]
@@ -322,6 +332,7 @@ impl Client {
     }
 
     fn send(&self, request: &Request) -> Result<Response, Failure> {
+        std::thread::sleep(self.pacer.take_place(Instant::now()));
         self.transport
             .send(request)
             .map_err(|error| judge::transport(&error))

@@ -17,6 +17,7 @@ pub mod explain;
 pub mod fields;
 pub mod guard;
 pub mod judge;
+mod pacer;
 pub mod probe;
 pub mod protocol;
 pub mod values;
