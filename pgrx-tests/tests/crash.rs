@@ -7,7 +7,13 @@ use pg_etl_tests::prelude::*;
 /// Kills the worker and waits until the server, which restarts as a whole, takes connections again.
 #[track_caller]
 fn kill_worker(bench: &Bench) -> Client {
-    let crashes = || bench.cluster.log().matches("was terminated by signal 9").count();
+    let crashes = || {
+        bench
+            .cluster
+            .log()
+            .matches("was terminated by signal 9")
+            .count()
+    };
     let before = crashes();
     kill9(bench.worker());
     // From then on every session of before is refused or gone.
@@ -58,21 +64,40 @@ fn a_create_whose_worker_dies_before_the_settle_is_made_once() {
 fn an_order_whose_worker_dies_before_the_settle_has_its_two_lines() {
     let bench = Bench::ready();
     let (mut db, mut holder, sim) = (bench.client(), bench.client(), bench.sim());
-    let product = db.enqueue("product.product", "create", json!({"name": "Skyr"}), Some("product:skyr"));
+    let product = db.enqueue(
+        "product.product",
+        "create",
+        json!({"name": "Skyr"}),
+        Some("product:skyr"),
+    );
     let product = db.await_status(product, "done").record();
-    let buyer = db.enqueue("res.partner", "create", json!({"name": "Buyer"}), Some("partner:buyer"));
+    let buyer = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Buyer"}),
+        Some("partner:buyer"),
+    );
     db.await_status(buyer, "done");
     let lock = no_settling(&mut holder);
     let order = json!({"partner_id": {"key": "partner:buyer"}, "order_line": [
         {"key": "1", "product_id": product, "product_uom_qty": 2}, {"key": "2", "product_id": product, "product_uom_qty": 3},
     ]});
     let id = db.enqueue("sale.order", "create", order, Some("order:1"));
-    eventually(PATIENCE, "Odoo to hold the order with its lines", || sim.records("sale.order.line").len() == 2);
+    eventually(PATIENCE, "Odoo to hold the order with its lines", || {
+        sim.records("sale.order.line").len() == 2
+    });
     let mut db = kill_worker(&bench);
     drop(lock);
     assert_eq!(db.await_status(id, "done").crashes, 1);
-    let quantities: Vec<Value> = sim.records("sale.order.line").iter().map(|line| line["product_uom_qty"].clone()).collect();
-    assert_eq!((sim.records("sale.order").len(), quantities), (1, vec![json!(2.0), json!(3.0)]));
+    let quantities: Vec<Value> = sim
+        .records("sale.order.line")
+        .iter()
+        .map(|line| line["product_uom_qty"].clone())
+        .collect();
+    assert_eq!(
+        (sim.records("sale.order").len(), quantities),
+        (1, vec![json!(2.0), json!(3.0)])
+    );
 }
 
 /// Killed again and again under load, with updates behind creates.

@@ -16,7 +16,13 @@ fn bench(protocol: &str) -> (&'static Odoo, Bench) {
 }
 
 fn is_there(odoo: &Odoo, id: i64) -> bool {
-    let found = odoo.call("res.partner", "search_count", &json!({"domain": [["id", "=", id]]})).expect("search_count");
+    let found = odoo
+        .call(
+            "res.partner",
+            "search_count",
+            &json!({"domain": [["id", "=", id]]}),
+        )
+        .expect("search_count");
     found == json!(1)
 }
 
@@ -28,26 +34,49 @@ struct Waiting {
 }
 
 fn make_victim(db: &mut Client) -> i64 {
-    let victim = db.enqueue("res.partner", "create", json!({"name": "Victim"}), Some("victim"));
+    let victim = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Victim"}),
+        Some("victim"),
+    );
     db.await_status(victim, "done").record()
 }
 
 fn queue(db: &mut Client, victim: i64) -> Waiting {
     let delete = db.enqueue("res.partner", "delete", json!({"odoo_id": victim}), None);
-    let create = db.enqueue("res.partner", "create", json!({"name": "Waiting"}), Some("waiting"));
-    Waiting { victim, delete, create }
+    let create = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Waiting"}),
+        Some("waiting"),
+    );
+    Waiting {
+        victim,
+        delete,
+        create,
+    }
 }
 
 #[track_caller]
 fn assert_paused(db: &mut Client, odoo: &Odoo, waiting: &Waiting) {
-    eventually(PATIENCE, "the connection to be paused", || db.connection("state") == "paused" && db.count("processing") == 0);
+    eventually(PATIENCE, "the connection to be paused", || {
+        db.connection("state") == "paused" && db.count("processing") == 0
+    });
     for id in [waiting.delete, waiting.create] {
         let row = db.row(id);
-        assert_eq!((row.status.as_str(), row.attempts), ("queued", 0), "{row:?}");
+        assert_eq!(
+            (row.status.as_str(), row.attempts),
+            ("queued", 0),
+            "{row:?}"
+        );
     }
     let report = db.health("connection odoo");
     println!("{report}");
-    assert!(report.contains("paused") && report.contains("etl.resume"), "{report}");
+    assert!(
+        report.contains("paused") && report.contains("etl.resume"),
+        "{report}"
+    );
     assert!(is_there(odoo, waiting.victim));
 }
 
@@ -107,15 +136,31 @@ fn a_user_who_is_gone_pauses() {
     let (odoo, bench) = bench("jsonrpc");
     let mut db = bench.client();
     let victim = make_victim(&mut db);
-    let groups = odoo.call("ir.model.data", "check_object_reference", &json!({"module": "base", "xml_id": "group_partner_manager"})).expect("the group");
+    let group = |name: &str| {
+        let found = odoo.call(
+            "ir.model.data",
+            "check_object_reference",
+            &json!({"module": "base", "xml_id": name}),
+        );
+        found.expect("the group")[1].clone()
+    };
     let user = json!({"vals_list": [{
-        "name": "Courier", "login": "courier", "password": "a-password-of-the-courier", "group_ids": [[4, groups[1]]],
+        "name": "Courier", "login": "courier", "password": "a-password-of-the-courier",
+        "group_ids": [[4, group("group_user")], [4, group("group_partner_manager")]],
     }], "context": {"no_reset_password": true}});
-    let user = odoo.call("res.users", "create", &user).expect("a user")[0].as_i64().expect("its id");
+    let user = odoo.call("res.users", "create", &user).expect("a user")[0]
+        .as_i64()
+        .expect("its id");
     bench.connect_with(&mut db, json!({"login": "courier"}), "ETL_COURIER");
-    let as_courier = db.enqueue("res.partner", "update", json!({"odoo_id": victim, "city": "By courier"}), None);
+    let as_courier = db.enqueue(
+        "res.partner",
+        "update",
+        json!({"odoo_id": victim, "comment": "By courier"}),
+        None,
+    );
     db.await_status(as_courier, "done");
-    odoo.call("res.users", "unlink", &json!({"ids": [user]})).expect("the user is deleted");
+    odoo.call("res.users", "unlink", &json!({"ids": [user]}))
+        .expect("the user is deleted");
     let waiting = queue(&mut db, victim);
     assert_paused(&mut db, odoo, &waiting);
     bench.connect(&mut db, json!({}));

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::session::{Aborted, transaction};
+use super::session::{Aborted, serve_extension, transaction};
 
 /// Whether there is anything to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,9 @@ pub enum Ground {
 
 /// Looks. The one query of an idle worker.
 pub fn look() -> Result<Ground, Aborted> {
-    transaction(|| {
+    // Whatever it was until now: this look finds out anew.
+    serve_extension(pg_sys::InvalidOid);
+    let ground = transaction(|| {
         // SAFETY: a catalog look-up inside a transaction.
         let extension = unsafe { pg_sys::get_extension_oid(c"pg_etl".as_ptr(), true) };
         if extension == pg_sys::InvalidOid {
@@ -36,5 +38,9 @@ pub fn look() -> Result<Ground, Aborted> {
         } else {
             Ground::NotSetUp
         }
-    })
+    })?;
+    if let Ground::Ready(extension) = ground {
+        serve_extension(extension);
+    }
+    Ok(ground)
 }

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pgrx::pg_sys::panic::CaughtError;
@@ -109,6 +110,41 @@ fn pin_settings() {
     }
 }
 
+/// The extension that this process serves; 0 while it serves none.
+static EXTENSION: AtomicU32 = AtomicU32::new(0);
+
+/// From here on every transaction of this process holds off DROP EXTENSION for as long as it lasts.
+pub fn serve_extension(extension: pg_sys::Oid) {
+    EXTENSION.store(extension.to_u32(), Ordering::Relaxed);
+}
+
+/// The first lock of every transaction. DROP EXTENSION takes the same one first, and exclusively: so neither waits for a table
+/// while the other holds one. Raises where the extension is gone by then.
+fn share_extension() {
+    let extension = pg_sys::Oid::from(EXTENSION.load(Ordering::Relaxed));
+    if extension == pg_sys::InvalidOid {
+        return;
+    }
+    // SAFETY: inside a transaction, whose end releases the lock; a wait ends with lock_timeout.
+    let there = unsafe {
+        pg_sys::LockDatabaseObject(
+            pg_sys::ExtensionRelationId,
+            extension,
+            0,
+            pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+        );
+        pg_sys::get_extension_oid(c"pg_etl".as_ptr(), true)
+    };
+    if there != extension {
+        crate::error::complain(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            "the extension pg_etl was dropped",
+        )
+        .hint("The worker leaves.")
+        .raise();
+    }
+}
+
 /// Runs `work` in one transaction with the pinned settings. An ERROR aborts it and comes back as [`Aborted`].
 pub fn transaction<R>(work: impl FnOnce() -> R) -> Result<R, Aborted> {
     let work = AssertUnwindSafe(work);
@@ -118,6 +154,7 @@ pub fn transaction<R>(work: impl FnOnce() -> R) -> Result<R, Aborted> {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
             pin_settings();
+            share_extension();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
         let value = (work.0)();

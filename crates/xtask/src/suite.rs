@@ -20,7 +20,7 @@ const UNIT: &[&str] = &["pg_etl_core", "odoo-sim", "xtask"];
 const SERVER: &str = "pg_etl-tests";
 
 /// Those of them that need the real Odoo: not among the targets that run by themselves.
-const REAL_ODOO: &str = "real_odoo";
+const REAL_ODOO: &[&str] = &["real_odoo", "real_odoo_credentials"];
 
 /// What `pg_etl_core` must see the same way of the simulator and of the real Odoo.
 const CONFORMANCE: &[&str] = &["conformance", "delivery"];
@@ -195,7 +195,7 @@ impl Stage {
                 let simulated = finish(outside(version, tier), filter, tally);
                 if tier.odoo() {
                     let mut real = outside(version, tier);
-                    real.args(["--test", REAL_ODOO]);
+                    real.args(REAL_ODOO.iter().flat_map(|name| ["--test", name]));
                     finish(real, filter, tally)?;
                 }
                 simulated
@@ -204,7 +204,7 @@ impl Stage {
                 let mut test = outside(version, tier);
                 test.args(SUBSET.iter().flat_map(|name| ["--test", name]));
                 if tier.odoo() {
-                    test.args(["--test", REAL_ODOO]);
+                    test.args(["--test", REAL_ODOO[0]]);
                 }
                 finish(test, filter, tally)
             }
