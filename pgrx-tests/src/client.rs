@@ -165,7 +165,7 @@ impl Sql for Client {
             if row.status == status {
                 Ok(row)
             } else {
-                Err(row)
+                Err(Box::new(row))
             }
         })
     }

@@ -50,7 +50,7 @@ fn a_waiting_row_holds_back_its_own_record_only() {
         if row.status == "queued" && row.attempts == 1 {
             Ok(row)
         } else {
-            Err(row)
+            Err(Box::new(row))
         }
     });
     // As the old deployments count it: a row that waits for a retry is queued, due in the future.

@@ -260,6 +260,7 @@ fn a_busy_table_is_not_waited_for_forever() {
     let mut open = writer.transaction().expect("a transaction");
     open.batch_execute("LOCK TABLE ops.odoo_outbox IN ACCESS EXCLUSIVE MODE")
         .expect("the lock");
+    db.run("SET statement_timeout = '40s'");
     let begin = Instant::now();
     let said = db.refused("SELECT etl.setup()");
     assert_eq!(said.code().code(), "55P03", "{}", said.message());

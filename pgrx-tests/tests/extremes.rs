@@ -1,0 +1,215 @@
+//! Input at the ends of what can be: large, long, deep, odd, and far away in time. Delivered, or refused in words; nobody
+//! is stopped by it.
+
+use pg_etl_tests::prelude::*;
+
+/// A plain INSERT, as anyone who could do it before still does it. Gives the id.
+#[track_caller]
+fn insert(
+    db: &mut Client,
+    model: &str,
+    operation: &str,
+    payload: &Value,
+    key: Option<&str>,
+) -> i64 {
+    db.one(
+        "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, record_key) VALUES ($1, $2, $3, gen_random_uuid()::text, $4) RETURNING id",
+        &[&model, &operation, payload, &key],
+    )
+}
+
+/// The rest goes on: a good row that came later is delivered.
+#[track_caller]
+fn the_rest_goes_on(db: &mut Client) {
+    let good = db.enqueue("res.partner", "create", json!({"name": "Good"}), None);
+    db.await_status(good, "done");
+}
+
+#[test]
+fn large_payloads_are_delivered_and_larger_ones_clearly_refused() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    let comment = "x".repeat(20 * 1024 * 1024);
+    let enqueued = db.enqueue(
+        "res.partner",
+        "create",
+        json!({"name": "Large", "comment": comment}),
+        Some("large"),
+    );
+    let plain = insert(
+        &mut db,
+        "res.partner",
+        "create",
+        &json!({"name": "Large too", "comment": comment}),
+        None,
+    );
+    the_rest_goes_on(&mut db);
+    for id in [enqueued, plain] {
+        let row = eventually_some(Duration::from_secs(120), "the large row to be done", || {
+            Some(db.row(id))
+                .filter(|row| row.status == "done")
+                .ok_or("waits")
+        });
+        assert_eq!(row.attempts, 1);
+    }
+    let stored: Vec<usize> = bench
+        .sim()
+        .records("res.partner")
+        .iter()
+        .filter_map(|partner| partner["comment"].as_str().map(str::len))
+        .filter(|length| *length > 1_000_000)
+        .collect();
+    assert!(
+        stored.len() == 2 && stored.iter().all(|length| *length >= comment.len()),
+        "{stored:?}"
+    );
+    let said = db.refused("SELECT etl.enqueue('res.partner', 'create', jsonb_build_object('name', repeat('x', 105 * 1024 * 1024)))");
+    assert_eq!(said.code().code(), "54000", "{}", said.message());
+    assert!(
+        said.hint().is_some_and(|hint| hint.contains("128 MiB")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn nul_escapes_control_characters_and_odd_text() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    // jsonb knows no NUL: Postgres refuses it, at either door.
+    for door in [
+        "SELECT etl.enqueue('res.partner', 'create', '{\"name\": \"a\\u0000b\"}')",
+        "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key) VALUES ('res.partner', 'create', '{\"name\": \"a\\u0000b\"}', 'k')",
+    ] {
+        assert_eq!(db.refused(door).code().code(), "22P05", "{door}");
+    }
+    // What only looks like one is text, as is everything else that Unicode has.
+    for name in [
+        "a\\u0000b",
+        "\u{1}\u{7f}",
+        "ünï ☃ 🦀",
+        "' OR 1=1 --",
+        "{\"json\": true}",
+        "line\nbreak\ttab",
+    ] {
+        let id = db.enqueue("res.partner", "create", json!({"name": name}), Some(name));
+        db.await_status(id, "done");
+        assert!(
+            bench
+                .sim()
+                .records("res.partner")
+                .iter()
+                .any(|partner| partner["name"] == name),
+            "{name:?}"
+        );
+    }
+    the_rest_goes_on(&mut db);
+}
+
+#[test]
+fn record_keys_of_any_length_keep_their_record_together() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    let (long, longer) = ("k".repeat(10_000), format!("{}x", "k".repeat(10_000)));
+    let rows = [
+        db.enqueue(
+            "res.partner",
+            "create",
+            json!({"name": "First"}),
+            Some(&long),
+        ),
+        insert(
+            &mut db,
+            "res.partner",
+            "update",
+            &json!({"name": "First, changed"}),
+            Some(&long),
+        ),
+        insert(
+            &mut db,
+            "res.partner",
+            "create",
+            &json!({"name": "Second"}),
+            Some(&longer),
+        ),
+        insert(
+            &mut db,
+            "res.partner",
+            "create",
+            &json!({"name": "Empty key"}),
+            Some(""),
+        ),
+    ];
+    let records: Vec<i64> = rows
+        .iter()
+        .map(|id| db.await_status(*id, "done").record())
+        .collect();
+    assert_eq!(records[0], records[1]);
+    assert!(records[2] != records[0] && records[3] != records[2]);
+    let said = db.refused("SELECT etl.enqueue('res.partner', 'create', '{\"name\": \"x\"}', idempotency_key => repeat('k', 10000))");
+    assert!(
+        said.code().code() == "22023" && said.hint().is_some_and(|hint| hint.contains("md5")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn json_as_deep_as_it_likes() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    for (opening, closing) in [("[", "]"), ("{\"a\":", "}")] {
+        let deep = |levels: usize| {
+            format!(
+                "{{\"name\": {}1{}}}",
+                opening.repeat(levels),
+                closing.repeat(levels)
+            )
+        };
+        for levels in [100, 2_000, 5_000] {
+            // By the API: an answer, whichever. By INSERT: a dead letter, and the worker lives.
+            let _ = db.simple_query(&format!(
+                "SELECT etl.enqueue('res.partner', 'create', '{}')",
+                deep(levels)
+            ));
+            let id: i64 = db.one("INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key) VALUES ('res.partner', 'create', $1::text::jsonb, gen_random_uuid()::text) RETURNING id", &[&deep(levels)]);
+            let row = db.await_status(id, "failed");
+            assert_eq!(
+                (row.crashes, row.error().is_empty()),
+                (0, false),
+                "{levels}: {row:?}"
+            );
+        }
+    }
+    db.await_empty(PATIENCE);
+    the_rest_goes_on(&mut db);
+    let log = bench.cluster.log();
+    assert!(
+        !log.contains("terminated by signal") && !log.contains("panicked"),
+        "{log}"
+    );
+}
+
+#[test]
+fn times_at_the_ends_of_the_calendar_stop_nobody() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    let parked = "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, next_run_at) VALUES ('res.partner', 'create', '{\"name\": \"x\"}', gen_random_uuid()::text, $1::text::timestamptz) RETURNING id";
+    for time in ["infinity", "294276-12-31"] {
+        let id: i64 = db.one(parked, &[&time]);
+        the_rest_goes_on(&mut db);
+        assert_eq!(db.row(id).status, "queued", "{time}: waits for its time");
+        assert!(
+            db.health("worker").contains("| pass |"),
+            "{time}: {}",
+            db.health("worker")
+        );
+        db.run("SELECT * FROM etl.queue_depth; SELECT etl.health()");
+        assert!(db.drain().is_object());
+    }
+    for time in ["-infinity", "4713-01-01 BC"] {
+        let id: i64 = db.one(parked, &[&time]);
+        db.await_status(id, "done");
+    }
+    db.run("SELECT etl.pause()");
+    let _: i64 = db.one(parked, &[&"-infinity"]);
+    db.run("SELECT etl.health(); SELECT * FROM etl.queue_depth");
+}
