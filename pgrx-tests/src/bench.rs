@@ -7,9 +7,9 @@ use xtask::pg::Cluster;
 
 use crate::client::Sql;
 use crate::odoo::Endpoint;
-use crate::processes::Worker;
+use crate::processes::{Worker, kill9};
 use crate::slot::Slot;
-use crate::wait::{PATIENCE, eventually_some};
+use crate::wait::{PATIENCE, eventually, eventually_some};
 
 /// The database that has the extension.
 pub const DATABASE: &str = "shop";
@@ -260,6 +260,22 @@ impl Bench {
             [worker] => Ok(worker.pid),
             others => Err(others.to_vec()),
         })
+    }
+
+    /// `kill -9` of the worker. The server restarts as a whole; gives a session as soon as it takes one again.
+    #[track_caller]
+    pub fn kill_worker(&self) -> Client {
+        let crashes = || {
+            self.cluster
+                .log()
+                .matches("was terminated by signal 9")
+                .count()
+        };
+        let before = crashes();
+        kill9(self.worker());
+        // From then on every session of before is refused or gone.
+        eventually(PATIENCE, "the server to notice", || crashes() > before);
+        self.reconnect()
     }
 }
 

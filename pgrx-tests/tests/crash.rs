@@ -4,23 +4,6 @@ use std::collections::BTreeSet;
 
 use pg_etl_tests::prelude::*;
 
-/// Kills the worker and waits until the server, which restarts as a whole, takes connections again.
-#[track_caller]
-fn kill_worker(bench: &Bench) -> Client {
-    let crashes = || {
-        bench
-            .cluster
-            .log()
-            .matches("was terminated by signal 9")
-            .count()
-    };
-    let before = crashes();
-    kill9(bench.worker());
-    // From then on every session of before is refused or gone.
-    eventually(PATIENCE, "the server to notice", || crashes() > before);
-    bench.reconnect()
-}
-
 /// While the returned transaction is open no answer can be settled, for settling writes the record's link. Claims go on.
 fn no_settling(holder: &mut Client) -> postgres::Transaction<'_> {
     let mut transaction = holder.transaction().unwrap();
@@ -48,7 +31,7 @@ fn a_create_whose_worker_dies_before_the_settle_is_made_once() {
         (db.row(id).status.as_str(), db.row(id).attempts),
         ("processing", 1)
     );
-    let mut db = kill_worker(&bench);
+    let mut db = bench.kill_worker();
     drop(lock);
     let done = db.await_status(id, "done");
     assert_eq!(
@@ -86,7 +69,7 @@ fn an_order_whose_worker_dies_before_the_settle_has_its_two_lines() {
     eventually(PATIENCE, "Odoo to hold the order with its lines", || {
         sim.records("sale.order.line").len() == 2
     });
-    let mut db = kill_worker(&bench);
+    let mut db = bench.kill_worker();
     drop(lock);
     assert_eq!(db.await_status(id, "done").crashes, 1);
     let quantities: Vec<Value> = sim
@@ -138,7 +121,7 @@ fn kills_under_load_lose_nothing_and_double_nothing() {
         if db.count("done") == 2 * ROWS {
             break;
         }
-        db = kill_worker(&bench);
+        db = bench.kill_worker();
     }
     db.await_empty(PATIENCE * 2);
     let crashed: i64 = db.one(
@@ -219,7 +202,7 @@ fn a_bare_call_in_the_hands_of_a_dead_worker_is_not_sent_again() {
     eventually(PATIENCE, "the call to hang", || {
         sim.calls("action_confirm").len() == 1
     });
-    let mut db = kill_worker(&bench);
+    let mut db = bench.kill_worker();
     let dead = db.await_status(call, "failed");
     assert_eq!(dead.class(), "unknown");
     assert!(dead.error().contains("force => true"), "{}", dead.error());
@@ -265,7 +248,7 @@ fn a_row_that_kills_workers_is_given_up_and_its_neighbours_are_not() {
         if struck > kills {
             kills = struck;
             assert!(kills <= 12, "never given up: {row:?}");
-            db = kill_worker(&bench);
+            db = bench.kill_worker();
         }
         std::thread::yield_now();
     };

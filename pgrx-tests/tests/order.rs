@@ -8,7 +8,13 @@ fn changes_of_a_record_go_in_the_order_of_their_ids() {
     // Small claims and slow answers: while one claim is on the wire, the next rows of its records are due.
     let bench = Bench::builder().setting("etl.batch_rows", "3").start();
     let (mut db, sim) = (bench.client(), bench.sim());
-    sim.inject(Fault::new(Effect::Delay { before_ms: 10, after_ms: 10 }).probability(0.5));
+    sim.inject(
+        Fault::new(Effect::Delay {
+            before_ms: 10,
+            after_ms: 10,
+        })
+        .probability(0.5),
+    );
     db.run(
         "INSERT INTO ops.odoo_outbox (model, operation, payload, record_key, idempotency_key)
          SELECT 'res.partner', CASE WHEN step = 0 THEN 'create' ELSE 'update' END,
