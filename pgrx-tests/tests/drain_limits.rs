@@ -129,3 +129,24 @@ fn drains_and_the_resident_worker_deliver_each_row_once() {
     let sent: usize = sim.calls("load").iter().map(|call| call.records).sum();
     assert_eq!(sent, 600, "rows sent, all calls together");
 }
+
+/// A small drain looks past rows that wait for something, however many there are.
+#[test]
+fn a_drain_reaches_what_is_behind_blocked_rows() {
+    let bench = Bench::builder().preload(&[]).start();
+    let (mut db, sim) = (bench.client(), bench.sim());
+    db.run(
+        r#"SELECT etl.enqueue('res.partner', 'upsert', '{"name": "Later"}', record_key => 'crowd', not_before => now() + interval '1 hour');
+         INSERT INTO ops.odoo_outbox (model, operation, payload, record_key, idempotency_key)
+           SELECT 'res.partner', 'upsert', '{"name": "Crowd"}', 'crowd', 'crowd-' || i FROM generate_series(1, 4000) i"#,
+    );
+    let free = db.enqueue("res.partner", "create", json!({"name": "Free"}), None);
+    let drained: Value = db.one("SELECT etl.drain_outbox(max_rows => 10)", &[]);
+    assert_eq!(
+        (&drained["claimed"], &drained["done"]),
+        (&json!(1), &json!(1)),
+        "{drained}"
+    );
+    db.await_status(free, "done");
+    assert_eq!(sim.partner_names("Free").len(), 1);
+}

@@ -128,3 +128,27 @@ fn a_secret_is_given_for_a_reference_that_a_connection_holds_and_to_nobody_but_t
         assert!(!said.message().contains("secret of"), "{}", said.message());
     }
 }
+
+/// A view's functions run with the rights of whoever reads it: one that anybody could have made is not read.
+#[test]
+fn a_vault_that_is_no_superusers_is_not_read() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(
+        "CREATE ROLE mallory; GRANT CREATE ON DATABASE shop TO mallory; CREATE TABLE public.loot (who name);
+         GRANT INSERT ON public.loot TO PUBLIC; SET ROLE mallory; CREATE SCHEMA vault;
+         CREATE FUNCTION vault.grab() RETURNS text LANGUAGE sql AS $$ INSERT INTO public.loot VALUES (current_user) RETURNING 'stolen' $$;
+         CREATE VIEW vault.decrypted_secrets AS SELECT 'held' AS name, vault.grab() AS decrypted_secret;
+         GRANT USAGE ON SCHEMA vault TO PUBLIC; GRANT SELECT ON vault.decrypted_secrets TO PUBLIC; RESET ROLE",
+    );
+    db.run(
+        "SELECT etl.set_connection('trap', 'odoo', 'http://127.0.0.1:9', secret => 'vault:held')",
+    );
+    let answer: Value = db.one("SELECT etl.test_connection('trap')", &[]);
+    assert_eq!(answer["ok"], false, "{answer}");
+    assert_eq!(
+        db.one::<i64>("SELECT count(*) FROM public.loot", &[]),
+        0,
+        "the trap was read"
+    );
+}

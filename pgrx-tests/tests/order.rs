@@ -210,3 +210,54 @@ fn priority_and_schedule_are_obeyed() {
     );
     assert!(sim.partners("Tomorrow").is_empty());
 }
+
+/// The next row of a record goes when the answer to the one before it is written down, not when it is there: a worker that
+/// ends in between would leave an older row that goes again after the younger one.
+#[test]
+fn a_row_waits_until_the_one_before_it_is_written_down() {
+    let bench = Bench::ready();
+    let (mut db, sim) = (bench.client(), bench.sim());
+    let slow = Effect::Delay {
+        before_ms: 0,
+        after_ms: 1_500,
+    };
+    sim.inject(Fault::new(slow).on("res.partner", "load").times(1));
+    let ids: Vec<i64> = db.all(
+        r#"INSERT INTO ops.odoo_outbox (model, operation, payload, record_key, idempotency_key)
+         VALUES ('res.partner', 'upsert', '{"name": "Old"}', 'written', 'w1'),
+                ('res.partner', 'upsert', '{"name": "New"}', 'written', 'w2') RETURNING id"#,
+        &[],
+    );
+    let named = |name: &str| {
+        sim.records("res.partner")
+            .iter()
+            .filter(|partner| partner["name"] == name)
+            .count()
+    };
+    eventually(PATIENCE, "the first row to be on its way", || {
+        db.row(ids[0]).status == "processing"
+    });
+    let mut other = bench.client();
+    let mut holding = other.transaction().expect("a transaction");
+    holding
+        .execute(
+            "SELECT FROM ops.odoo_outbox WHERE id = $1 FOR UPDATE",
+            &[&ids[0]],
+        )
+        .expect("the row");
+    eventually(PATIENCE, "the first row's record", || named("Old") == 1);
+    eventually(PATIENCE, "the worker to wait with its answer", || {
+        bench.cluster.log().contains("cannot be settled yet")
+    });
+    assert_eq!(
+        (named("Old"), named("New")),
+        (1, 0),
+        "the second row overtook"
+    );
+    let worker = Worker::all(&mut db).into_iter().next().expect("the worker");
+    db.run(&format!("SELECT pg_terminate_backend({})", worker.pid));
+    holding.rollback().expect("a rollback");
+    db.await_status(ids[0], "done");
+    db.await_status(ids[1], "done");
+    assert_eq!((named("Old"), named("New")), (0, 1));
+}

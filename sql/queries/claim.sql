@@ -1,9 +1,9 @@
 -- Claims due rows of one connection: out of the queue, into a claim, attempt counted. One statement, so one snapshot.
 -- Two laps go round the queue, each in windows: one over the rows that are due as they came (by rank and id), one over those that were
 -- scheduled or tried before (by due time and id). Without the cursors a window full of blocked rows would hide what is behind it.
--- $1 connection, $2 and $3 cursor of the first lap, $4 rows wanted, $5 claim, $6 owner, $7 bytes wanted, $8 locked_by, $9 run,
+-- $1 connection, $2 and $3 cursor of the first lap, $4 rows of a window, $5 claim, $6 owner, $7 bytes wanted, $8 locked_by, $9 run,
 -- $10 and $11 cursor of the second lap (µs since 1970, id), $12 most calls that are sent at most once: what a crash makes dead letters,
--- $13 largest payload in bytes
+-- $13 largest payload in bytes, $14 rows wanted
 WITH win AS MATERIALIZED (
   (SELECT q.id, q.key_hash AS k, q.lot, NULL::int AS rank, q.due
    FROM etl.queue q
@@ -42,7 +42,7 @@ free AS MATERIALIZED (
            bool_and(w.may) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free,
            sum(w.bytes) OVER (ORDER BY w.id) - w.bytes AS bytes_before
     FROM (SELECT w.id, w.k, w.lot, coalesce(g.bytes, 0) AS bytes,
-                 g.id IS NOT NULL AND count(g.id) OVER (ORDER BY w.id) <= $4
+                 g.id IS NOT NULL AND count(g.id) OVER (ORDER BY w.id) <= $14
                    AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER (ORDER BY w.id) <= $12) AS may
           FROM win w LEFT JOIN got g ON g.id = w.id) w) x
   WHERE x.free AND x.bytes_before < $7
@@ -78,7 +78,7 @@ SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_l
 -- off is free to go.
 FROM (VALUES (1)) one
 LEFT JOIN (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT max(rank) FROM win)) AS id
-           FROM win w HAVING count(w.rank) >= $4 AND (SELECT sum(g.bytes) FROM got g) < $7) lap ON true
+           FROM win w HAVING count(w.rank) >= $4 AND (SELECT coalesce(sum(g.bytes), 0) FROM got g) < $7 AND (SELECT count(*) FROM got) <= $14) lap ON true
 LEFT JOIN (SELECT (extract(epoch FROM max(w.due)) * 1000000)::bigint AS due,
                   max(w.id) FILTER (WHERE w.due = (SELECT max(due) FROM win)) AS id
            FROM win w HAVING count(w.due) >= greatest($4 / 4, 1)) due_lap ON true

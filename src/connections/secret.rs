@@ -68,7 +68,7 @@ pub fn read(reference: &str) -> Result<Secret, String> {
         Reference::Vault(name) => from_vault(reference)
             .map_err(|error| error.to_string())?
             .ok_or_else(|| {
-                format!("Supabase Vault has no secret named \"{name}\", or is not installed")
+                format!("Supabase Vault has no secret named \"{name}\", or is not installed, or does not belong to a superuser")
             })?,
         Reference::Env(name) => std::env::var(name).map_err(|_| {
             format!(

@@ -56,7 +56,7 @@ impl Default for Statements {
                 include_str!("../../sql/queries/claim.sql"),
                 &[
                     TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID,
-                    INT8OID, INT8OID, INT8OID, INT4OID, INT8OID,
+                    INT8OID, INT8OID, INT8OID, INT4OID, INT8OID, INT4OID,
                 ],
             ),
             settle: Planned::new(
@@ -106,6 +106,9 @@ pub struct Wanted<'a> {
     pub cursor: Cursor,
     /// The youngest row that was found before the cursor's rank: see [`ClaimedRows::urgent`].
     pub urgent: i64,
+    /// Rows looked at.
+    pub window: usize,
+    /// Most rows taken.
     pub rows: usize,
     /// Bytes of payload; the row that crosses the line is the last one.
     pub bytes: i64,
@@ -169,6 +172,7 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
             due: wanted.cursor.due,
         };
         let rows = i32::try_from(wanted.rows).unwrap_or(i32::MAX);
+        let window = i32::try_from(wanted.window).unwrap_or(i32::MAX);
         let locked_by = format!("pg_etl {}", wanted.owner);
         let table = statements.claim.run(
             client,
@@ -176,7 +180,7 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
                 wanted.connection.into(),
                 cursor.fresh.0.into(),
                 cursor.fresh.1.into(),
-                rows.into(),
+                window.into(),
                 claim.into(),
                 wanted.owner.into(),
                 wanted.bytes.into(),
@@ -186,6 +190,7 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
                 cursor.due.1.into(),
                 MOST_CALLS.into(),
                 i64::try_from(MAX_PAYLOAD).unwrap_or(i64::MAX).into(),
+                rows.into(),
             ],
         )?;
         let mut claimed = ClaimedRows {

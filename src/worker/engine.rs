@@ -216,7 +216,7 @@ impl Engine {
             lane.closed = true;
         }
         self.return_unsent();
-        self.write_down()
+        self.write_down_now()
     }
 
     fn take_results(&mut self) -> Vec<(String, Teaches)> {
@@ -310,6 +310,7 @@ impl Engine {
                 connection: name,
                 cursor,
                 urgent,
+                window: rows,
                 rows: rows.min(left),
                 bytes: CLAIM_BYTES,
                 owner,
@@ -370,6 +371,7 @@ impl Engine {
             Some(lane) if lane.is_open() && !self.is_over() => self.most_in_flight(lane),
             _ => return,
         };
+        let unwritten = self.unwritten();
         let Some(lane) = self.lanes.get_mut(name) else {
             return;
         };
@@ -379,7 +381,7 @@ impl Engine {
         let mut under_way = lane.on_the_wire();
         for claim in &mut lane.claims {
             while under_way < most {
-                let Some(batch) = claim.next_batch() else {
+                let Some(batch) = claim.next_batch(unwritten.contains(&claim.id)) else {
                     break;
                 };
                 under_way += 1;

@@ -329,7 +329,8 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
         let wait = match turn {
             Ok(wait) => {
                 locked_out = 0;
-                if !engine.is_busy() && engine.totals().claimed == claimed {
+                // No wait means that the lap round the queue is not over.
+                if !wait.is_zero() && !engine.is_busy() && engine.totals().claimed == claimed {
                     break None;
                 }
                 wait

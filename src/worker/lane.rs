@@ -287,9 +287,10 @@ impl Claim {
         )
     }
 
-    /// The next batch to send, if one may go now. A stage starts when nothing of the one before it is under way.
-    pub fn next_batch(&mut self) -> Option<Batch> {
-        if self.ready.is_empty() && self.on_the_wire == 0 {
+    /// The next batch to send, if one may go now. A stage starts when nothing of the one before it is under way or
+    /// unwritten: after a crash an older row that nobody knows to be done would go again, after the younger one.
+    pub fn next_batch(&mut self, unwritten: bool) -> Option<Batch> {
+        if self.ready.is_empty() && self.on_the_wire == 0 && !unwritten {
             self.ready = self.stages.pop_front()?.into();
         }
         let batch = self.ready.pop_front()?;

@@ -167,12 +167,21 @@ impl Engine {
     /// Writes down what can be written now. What cannot stays, and is tried again later in ever smaller parts, so that the row
     /// that is the cause ends up alone.
     pub(super) fn write_down(&mut self) -> Result<(), Aborted> {
+        self.write_all(|unsettled| unsettled.not_before.is_none_or(|at| at <= Instant::now()))
+    }
+
+    /// The same, and nothing waits for its time: there will be none.
+    pub(super) fn write_down_now(&mut self) -> Result<(), Aborted> {
+        self.write_all(|_| true)
+    }
+
+    fn write_all(&mut self, is_due: impl Fn(&Unsettled) -> bool) -> Result<(), Aborted> {
         let mut last = None;
         for _ in 0..self.unsettled.len() {
             let Some(mut unsettled) = self.unsettled.pop_front() else {
                 break;
             };
-            if unsettled.not_before.is_some_and(|at| at > Instant::now()) {
+            if !is_due(&unsettled) {
                 self.unsettled.push_back(unsettled);
                 continue;
             }
@@ -250,6 +259,14 @@ impl Engine {
             .filter(|unsettled| unsettled.connection == connection)
             .count()
             >= MOST_WAITING
+    }
+
+    /// Claims with answers that are not written down yet.
+    pub(super) fn unwritten(&self) -> HashSet<i64> {
+        self.unsettled
+            .iter()
+            .map(|unsettled| unsettled.claim)
+            .collect()
     }
 
     /// How long until the next answer may be written.
