@@ -26,15 +26,16 @@ bar AS MATERIALIZED (
     (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND h.until > now())) AS id
   FROM (SELECT k, max(id) AS hi, array_agg(id) AS ids FROM win WHERE k IS NOT NULL GROUP BY k) w
 ),
--- A row that somebody has locked is left alone, and with it the younger rows of its key.
+-- A row that somebody has locked is left alone, and with it the younger rows of its key. The queue's row is locked too: one that was
+-- replaced since this statement began is not taken, for its successor cannot be seen.
 got AS MATERIALIZED (
   SELECT o.id, CASE WHEN pg_column_compression(o.payload) IS NULL THEN pg_column_size(o.payload)
                     ELSE octet_length(o.payload::text) END AS bytes,
          o.operation = 'call' AND NOT o.payload ? 'unless' AS once
-  FROM ops.odoo_outbox o
+  FROM ops.odoo_outbox o JOIN etl.queue q ON q.id = o.id
   WHERE o.id = ANY (ARRAY(SELECT w.id FROM win w LEFT JOIN bar b ON b.k = w.k WHERE b.id IS NULL OR w.id < b.id))
-    AND o.status = 'queued'
-  FOR UPDATE SKIP LOCKED
+    AND o.status = 'queued' AND coalesce(o.connection, 'odoo') = $1
+  FOR UPDATE OF o, q SKIP LOCKED
 ),
 free AS MATERIALIZED (
   SELECT x.id, x.k, x.lot FROM (

@@ -1,5 +1,6 @@
 -- What a call taught about its connection. $1 connection, $2 whether it answered as it should, $3 failures in a row, $4 seconds
 -- to the next probe, $5 seconds of throttling, $6 reason to pause, $7 error class, $8 error, $9 remedy, $10 protocol, $11 version
+WITH known AS (INSERT INTO etl.connection_state (connection) SELECT c.name FROM etl.connections c WHERE c.name = $1 ON CONFLICT (connection) DO NOTHING)
 UPDATE etl.connection_state s
 SET failures = $3,
     probe_at = now() + $4 * interval '1 s',

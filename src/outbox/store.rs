@@ -221,6 +221,42 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
     Some(result.unwrap_or_else(|error| crate::error::spi_failed(error)))
 }
 
+/// The cursor moved by one row in each lap: behind a row that cannot even be claimed. Inside a transaction.
+pub fn behind(connection: &str, cursor: Cursor) -> Cursor {
+    let result = Spi::connect(|client| {
+        let fresh = client.select(
+            "SELECT q.rank, q.id FROM etl.queue q WHERE q.connection = $1 AND q.fresh AND (q.rank, q.id) > ($2, $3)
+             ORDER BY q.rank, q.id LIMIT 1",
+            None,
+            &[connection.into(), cursor.fresh.0.into(), cursor.fresh.1.into()],
+        )?;
+        let fresh = if fresh.is_empty() {
+            (None, None)
+        } else {
+            fresh.first().get_two::<i32, i64>()?
+        };
+        let due = client.select(
+            "SELECT (extract(epoch FROM q.due) * 1000000)::bigint, q.id FROM etl.queue q
+             WHERE q.connection = $1 AND NOT q.fresh AND q.due <= now()
+               AND (q.due, q.id) > (timestamptz 'epoch' + $2 * interval '1 microsecond', $3)
+             ORDER BY q.due, q.id LIMIT 1",
+            None,
+            &[connection.into(), cursor.due.0.into(), cursor.due.1.into()],
+        )?;
+        let due = if due.is_empty() {
+            (None, None)
+        } else {
+            due.first().get_two::<i64, i64>()?
+        };
+        Ok::<_, pgrx::spi::Error>(Cursor {
+            fresh: fresh.0.zip(fresh.1).unwrap_or(Cursor::START.fresh),
+            due: due.0.zip(due.1).unwrap_or(Cursor::START.due),
+        })
+    });
+    result.unwrap_or_else(|error| crate::error::spi_failed(error))
+}
+
+/// A row as the statements of this file give it.
 pub fn raw_row(id: i64, tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<RawRow> {
     let text = |name: &str| tuple[name].value::<String>().map(Option::unwrap_or_default);
     Ok(RawRow {
@@ -263,7 +299,7 @@ pub struct Remaining {
 }
 
 /// Rows by what became of them.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
     pub done: i64,
     pub retried: i64,

@@ -19,17 +19,31 @@ pub fn open(connection: &str) -> Option<i64> {
     result.unwrap_or_else(|error| crate::error::spi_failed(error))
 }
 
+/// What a run counts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub claimed: i64,
+    pub tally: Tally,
+    /// Requests.
+    pub calls: i64,
+}
+
 /// Adds to the counts of the connection's open run. Inside a transaction.
-pub fn count(connection: &str, tally: Tally, claimed: i64, calls: i64) {
+pub fn count(connection: &str, counts: &Counts) {
+    let Counts {
+        claimed,
+        tally,
+        calls,
+    } = counts;
     let result = Spi::run_with_args(
         include_str!("../../sql/queries/count_run.sql"),
         &[
             connection.into(),
-            claimed.into(),
+            (*claimed).into(),
             tally.done.into(),
             tally.retried.into(),
             tally.failed.into(),
-            calls.into(),
+            (*calls).into(),
         ],
     );
     result.unwrap_or_else(|error| crate::error::spi_failed(error));

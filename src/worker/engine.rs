@@ -1,6 +1,7 @@
 //! The way of a row inside a worker: claim, commit, send on a thread, settle. One turn does everything that can be done now.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CStr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,13 +14,13 @@ use super::lane::{Claim, Lane};
 use super::learning::Teaches;
 use super::owner;
 use super::pool::Pool;
-use super::session::{Aborted, transaction};
-use super::settling::Unsettled;
+use super::session::{Aborted, transaction, transaction_waiting};
+use super::settling::{Unsettled, is_passing};
 use crate::connections::secret;
 use crate::connections::store as connections;
 use crate::gucs;
 use crate::outbox::store::{self, OutboundConfig, Statements, Tally, Wanted};
-use crate::runs;
+use crate::runs::{self, Counts};
 
 /// Payload bytes of one claim: what bounds a worker's memory whatever is in the outbox.
 const CLAIM_BYTES: i64 = 16 * 1024 * 1024;
@@ -27,6 +28,12 @@ const CLAIM_BYTES: i64 = 16 * 1024 * 1024;
 const DEFAULT_IN_FLIGHT: usize = 2;
 /// When every row that waits is blocked and nothing tells when that ends (a user's row lock), look again after this.
 const BLOCKED: Duration = Duration::from_secs(5);
+/// Patience for locks where others wait meanwhile.
+pub(super) const BRIEFLY: &CStr = c"100ms";
+/// How often the counts of a run are written down while it goes on.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// When a turn failed in part, the next one comes after this at the latest.
+const RETRY: Duration = Duration::from_secs(1);
 /// Windows of the queue that one turn looks at per connection, before answers and signals get their turn.
 const WINDOWS: usize = 4;
 
@@ -76,6 +83,8 @@ pub struct Engine {
     pub(super) unsettled: VecDeque<Unsettled>,
     pub(super) totals: Totals,
     pub(super) delivered: i64,
+    recover_at: Option<Instant>,
+    trouble: Option<Aborted>,
 }
 
 impl Engine {
@@ -100,6 +109,8 @@ impl Engine {
             limits,
             totals: Totals::default(),
             delivered: 0,
+            recover_at: None,
+            trouble: None,
         })
     }
 
@@ -124,6 +135,13 @@ impl Engine {
         std::mem::take(&mut self.delivered)
     }
 
+    /// Whether a request is on the wire.
+    pub fn awaits_answers(&self) -> bool {
+        self.lanes
+            .values()
+            .any(|lane| lane.probing || lane.on_the_wire() > 0)
+    }
+
     /// Whether anything is on its way.
     pub fn is_busy(&self) -> bool {
         !self.unsettled.is_empty()
@@ -142,8 +160,10 @@ impl Engine {
 
     /// Settles what came back, claims what is due, sends what may go. Returns how long until the next turn if nothing happens.
     pub fn turn(&mut self) -> Result<Duration, Aborted> {
+        self.trouble = None;
         let lessons = self.take_results();
-        let mut aborted = self.write_down().err();
+        let written = self.write_down();
+        self.note(written);
         for (connection, lesson) in lessons {
             let failure = match lesson {
                 Teaches::Nothing => continue,
@@ -153,43 +173,44 @@ impl Engine {
             let learned = self
                 .keep_fields(&connection)
                 .and_then(|()| self.learn(&connection, failure.as_ref()));
-            aborted = learned.err().or(aborted);
+            self.note(learned);
         }
         self.look()?;
         self.return_unsent();
-        aborted = self.write_down().err().or(aborted);
+        let written = self.write_down();
+        self.note(written);
         let names: Vec<String> = self.lanes.keys().cloned().collect();
         let mut more = false;
         for name in &names {
             // What stops one connection stops no other.
             match self.serve(name) {
                 Ok(went_on) => more |= went_on,
-                Err(failed) => aborted = Some(failed),
+                failed => self.note(failed.map(|_| ())),
             }
         }
         if more {
             return Ok(Duration::ZERO);
-        }
-        if let Some(aborted) = aborted {
-            return Err(aborted);
         }
         // A lane that has no room for another call is woken by an answer.
         let due = self
             .lanes
             .values()
             .filter_map(|lane| lane.next_due(self.has_room(lane)));
-        let next = due.chain(self.next_write()).min();
+        let retry = self.trouble.is_some().then_some(RETRY);
+        let next = due.chain(self.next_write()).chain(retry).min();
         Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
     }
 
-    /// The process ends: what was not sent goes back as such, so that no attempt is burnt and no call is given up for it.
-    pub fn last_words(&mut self) {
-        if let Err(aborted) = self.wind_down() {
-            pgrx::log!(
-                "pg_etl: left without giving back what was not sent: {}",
-                aborted.message
-            );
+    /// Something failed that concerns one connection or some rows; it is tried again.
+    fn note(&mut self, result: Result<(), Aborted>) {
+        if let Err(aborted) = result {
+            self.trouble = Some(aborted);
         }
+    }
+
+    /// What failed in the last turn, if anything did.
+    pub fn trouble(&self) -> Option<&Aborted> {
+        self.trouble.as_ref()
     }
 
     /// Probes, claims and sends for one connection. `true`: it could go on at once.
@@ -205,8 +226,19 @@ impl Engine {
                 Found::Nothing => break,
             }
         }
+        self.write_counts(name);
         self.close_run(name)?;
         Ok(windows == WINDOWS && self.may_claim(name))
+    }
+
+    /// The process ends: what was not sent goes back as such, so that no attempt is burnt and no call is given up for it.
+    pub fn last_words(&mut self) {
+        if let Err(aborted) = self.wind_down() {
+            pgrx::log!(
+                "pg_etl: left without giving back what was not sent: {}",
+                aborted.message
+            );
+        }
     }
 
     /// Settles what comes back and gives back what is not sent; claims and sends nothing.
@@ -216,7 +248,11 @@ impl Engine {
             lane.closed = true;
         }
         self.return_unsent();
-        self.write_down_now()
+        let written = self.write_down_now();
+        for name in self.lanes.keys().cloned().collect::<Vec<_>>() {
+            self.write_counts(&name);
+        }
+        written
     }
 
     fn take_results(&mut self) -> Vec<(String, Teaches)> {
@@ -231,19 +267,37 @@ impl Engine {
         lessons
     }
 
-    fn look(&mut self) -> Result<(), Aborted> {
+    /// Takes back what dead workers held. A row of theirs that somebody has locked, or a user's trigger that raises, puts it off and
+    /// stops nothing else.
+    fn recover(&mut self) {
+        if self.recover_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
         let owner = self.owner;
-        let (looks, config) = transaction(|| {
-            let back = store::recover(owner);
-            if back.retried + back.failed > 0 {
+        match transaction_waiting(BRIEFLY, || store::recover(owner)) {
+            Ok(back) => {
+                self.recover_at = None;
+                if back.retried + back.failed > 0 {
+                    pgrx::log!(
+                        "pg_etl: took back {} rows of a worker that died; {} of them are dead letters",
+                        back.retried + back.failed,
+                        back.failed
+                    );
+                }
+            }
+            Err(aborted) => {
+                self.recover_at = Some(Instant::now() + BLOCKED);
                 pgrx::log!(
-                    "pg_etl: took back {} rows of a worker that died; {} of them are dead letters",
-                    back.retried + back.failed,
-                    back.failed
+                    "pg_etl: rows of a worker that died cannot be taken back yet: {}",
+                    aborted.message
                 );
             }
-            (connections::look(), store::outbound_config())
-        })?;
+        }
+    }
+
+    fn look(&mut self) -> Result<(), Aborted> {
+        self.recover();
+        let (looks, config) = transaction(|| (connections::look(), store::outbound_config()))?;
         self.config = Arc::new(config);
         // A connection that was removed: its rows wait for it to come back, its answers are still settled.
         self.lanes.retain(|name, lane| {
@@ -268,7 +322,7 @@ impl Engine {
         let Some(lane) = self.lanes.get(name) else {
             return false;
         };
-        self.has_room(lane) && !self.is_choked(name) && lane.is_open() && lane.has_work()
+        self.has_room(lane) && lane.is_open() && lane.has_work()
     }
 
     /// Whether another claim of this lane could be sent.
@@ -277,7 +331,10 @@ impl Engine {
             .limits
             .max_rows
             .map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
-        lane.in_hand() < self.most_in_flight(lane) && self.totals.claimed < most && !self.is_over()
+        lane.in_hand() < self.most_in_flight(lane)
+            && self.totals.claimed < most
+            && !self.is_over()
+            && !self.is_choked(&lane.look.name)
     }
 
     fn most_in_flight(&self, lane: &Lane) -> usize {
@@ -302,6 +359,7 @@ impl Engine {
         let config = Arc::clone(&self.config);
         let (owner, statements, cursor) = (self.owner, &mut self.statements, lane.cursor);
         let urgent = lane.urgent;
+        let window = (rows / lane.shrink).max(1);
         let claimed = transaction(|| {
             namespace_is_sound(&config)?;
             prepare(lane)?;
@@ -310,14 +368,18 @@ impl Engine {
                 connection: name,
                 cursor,
                 urgent,
-                window: rows,
+                window,
                 rows: rows.min(left),
                 bytes: CLAIM_BYTES,
                 owner,
                 run,
             };
             Ok(store::claim(statements, &wanted))
-        })?;
+        });
+        let claimed = match claimed {
+            Ok(claimed) => claimed,
+            Err(aborted) => return self.stumble(name, window, aborted),
+        };
         let claimed = match claimed {
             Ok(Some(claimed)) => claimed,
             Ok(None) => {
@@ -348,11 +410,12 @@ impl Engine {
             return Ok(Found::Passed);
         }
         lane.blocked_until = None;
+        lane.shrink = (lane.shrink / 2).max(1);
         self.totals.claimed += count;
         let (claim, refused) = Claim::plan(claimed, name, &self.config);
         let id = claim.id;
         lane.claims.push(claim);
-        transaction(|| runs::count(name, Tally::default(), count, 0))?;
+        lane.counts.claimed += count;
         if !refused.is_empty() {
             self.take_in(Finished::Sent {
                 connection: name.to_owned(),
@@ -363,6 +426,34 @@ impl Engine {
             self.write_down()?;
         }
         Ok(Found::Rows)
+    }
+
+    /// A claim was aborted. Where a user's trigger or constraint raises on a row, ever smaller windows find it, and the lap goes on
+    /// behind it; a lock is waited for.
+    fn stumble(&mut self, name: &str, window: usize, aborted: Aborted) -> Result<Found, Aborted> {
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Err(aborted);
+        };
+        if is_passing(aborted.code) {
+            lane.blocked_until = Some(Instant::now() + RETRY);
+            return Err(aborted);
+        }
+        pgrx::log!(
+            "pg_etl: {window} rows of connection \"{name}\" cannot be claimed: {}",
+            aborted.message
+        );
+        if window > 1 {
+            lane.shrink = lane.shrink.saturating_mul(8);
+        } else {
+            let cursor = lane.cursor;
+            lane.cursor = transaction(|| store::behind(name, cursor))?;
+            if lane.lap.is_in_vain(lane.cursor, false) {
+                lane.blocked_until = Some(Instant::now() + BLOCKED);
+                return Err(aborted);
+            }
+        }
+        self.trouble = Some(aborted);
+        Ok(Found::Passed)
     }
 
     /// Gives batches to threads as long as the endpoint bears more.
@@ -414,13 +505,39 @@ impl Engine {
         Ok(())
     }
 
+    /// Writes down the counts of the run, about once a second. Whoever holds the run's row delays them and nothing else.
+    fn write_counts(&mut self, name: &str) {
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return;
+        };
+        let busy =
+            !lane.claims.is_empty() && lane.counted_at.is_some_and(|at| at.elapsed() < COUNT_EVERY);
+        if lane.counts == Counts::default() || busy {
+            return;
+        }
+        lane.counted_at = Some(Instant::now());
+        match transaction_waiting(BRIEFLY, || runs::count(name, &lane.counts)) {
+            Ok(()) => lane.counts = Counts::default(),
+            Err(aborted) => pgrx::log!(
+                "pg_etl: the run's counts cannot be written yet: {}",
+                aborted.message
+            ),
+        }
+    }
+
     /// Closes the connection's run when nothing is left to do for it.
     fn close_run(&mut self, name: &str) -> Result<(), Aborted> {
         let Some(lane) = self.lanes.get_mut(name) else {
             return Ok(());
         };
         let soon = lane.look.due_in.is_some_and(|seconds| seconds < 60.0);
-        if lane.look.run.is_none() || !lane.claims.is_empty() || lane.look.has_fresh || soon {
+        let uncounted = lane.counts != Counts::default();
+        if lane.look.run.is_none()
+            || !lane.claims.is_empty()
+            || lane.look.has_fresh
+            || soon
+            || uncounted
+        {
             return Ok(());
         }
         transaction(|| runs::close(name))?;

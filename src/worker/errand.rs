@@ -320,24 +320,30 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
         Err(message) => return json!({"error": message}),
     };
     let mut locked_out = 0;
+    let mut tried_after_the_end = false;
     let note = loop {
+        // Nothing is on the wire any more, and what is left cannot be written down: whoever comes next takes it back.
+        let stuck = engine.is_over() && !engine.awaits_answers() && tried_after_the_end;
+        if stuck || !session::database_is_free() {
+            engine.last_words();
+            break stuck
+                .then(|| "some answers could not be written down: see the server log".to_owned());
+        }
+        tried_after_the_end = engine.is_over();
         let claimed = engine.totals().claimed;
         session::show_activity(Some(c"pg_etl: draining"));
         let turn = engine.turn();
         session::show_activity(None);
         shared.publish(&engine);
-        let wait = match turn {
-            Ok(wait) => {
-                locked_out = 0;
-                // No wait means that the lap round the queue is not over.
-                if !wait.is_zero() && !engine.is_busy() && engine.totals().claimed == claimed {
-                    break None;
-                }
-                wait
-            }
-            Err(aborted) => {
+        let trouble = turn.as_ref().err().or(engine.trouble()).cloned();
+        let wait = turn.unwrap_or(Duration::from_millis(200));
+        match trouble {
+            Some(aborted) => {
                 locked_out += 1;
-                if locked_out >= LOCKED_OUT && !engine.is_busy() {
+                if locked_out >= LOCKED_OUT
+                    && !engine.is_busy()
+                    && engine.totals().claimed == claimed
+                {
                     let locked = aborted.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE;
                     break Some(if locked {
                         "ops.odoo_outbox is locked by another transaction, perhaps the one that called".to_owned()
@@ -345,9 +351,15 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
                         aborted.message
                     });
                 }
-                Duration::from_millis(200)
             }
-        };
+            None => {
+                locked_out = 0;
+                // No wait means that the lap round the queue is not over.
+                if !wait.is_zero() && !engine.is_busy() && engine.totals().claimed == claimed {
+                    break None;
+                }
+            }
+        }
         let readable = Some(engine.readable());
         session::wait(readable, wait.min(Duration::from_secs(1)), || {
             engine.last_words()

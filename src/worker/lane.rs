@@ -14,6 +14,7 @@ use pg_etl_core::secret::Secret;
 use crate::connections::store::Look;
 use crate::gucs;
 use crate::outbox::store::{ClaimedRows, Cursor, OutboundConfig, RawRow, Remaining};
+use crate::runs::Counts;
 
 /// One connection. Lives as long as the connection is configured.
 pub struct Lane {
@@ -22,12 +23,17 @@ pub struct Lane {
     pub cursor: Cursor,
     pub lap: Lap,
     pub urgent: i64,
+    /// By how much windows are smaller than usual, because a claim was aborted; at least 1.
+    pub shrink: usize,
     pub probing: bool,
     /// Something of the last round says that nothing more may be sent before the next look.
     pub closed: bool,
     /// The last lap found rows and could claim none of them: look again then, or when something happens.
     pub blocked_until: Option<Instant>,
     pub last_ok_written: Option<Instant>,
+    /// Counts of the run that are not written down yet, and when the last ones were.
+    pub counts: Counts,
+    pub counted_at: Option<Instant>,
     client: Option<Arc<Client>>,
     /// Requests of the client that are counted already.
     counted: u64,
@@ -83,10 +89,13 @@ impl Lane {
             cursor: Cursor::START,
             lap: Lap::default(),
             urgent: i64::MIN,
+            shrink: 1,
             probing: false,
             closed: false,
             blocked_until: None,
             last_ok_written: None,
+            counts: Counts::default(),
+            counted_at: None,
             client: None,
             counted: 0,
             made_from: None,

@@ -124,6 +124,10 @@ impl Resident {
         match turn {
             Ok(next) => {
                 self.failures = 0;
+                if engine.trouble().is_some() {
+                    self.slot.set(Doing::Trouble);
+                    return next;
+                }
                 self.slot.set(if engine.is_busy() {
                     Doing::Working
                 } else {

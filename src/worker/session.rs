@@ -85,8 +85,6 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"row_security", c"on"),
     #[cfg(feature = "pg17")]
     (c"transaction_timeout", c"0"),
-    // A lock that somebody keeps is waited for a moment; the row is still there a second later.
-    (c"lock_timeout", c"1s"),
     (c"statement_timeout", c"0"),
     (c"idle_in_transaction_session_timeout", c"0"),
     (c"jit", c"off"),
@@ -95,8 +93,8 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"application_name", c"pg_etl"),
 ];
 
-fn pin_settings() {
-    for (name, value) in PINNED {
+fn pin_settings(lock_timeout: &CStr) {
+    for (name, value) in PINNED.iter().chain(&[(c"lock_timeout", lock_timeout)]) {
         // SAFETY: constant C strings; inside a transaction. Repeated for each one, for a user's trigger that runs in the
         // worker may have changed them.
         unsafe {
@@ -146,14 +144,24 @@ fn share_extension() {
 }
 
 /// Runs `work` in one transaction with the pinned settings. An ERROR aborts it and comes back as [`Aborted`].
+///
+/// A lock that somebody keeps is waited for a second; the rows are still there later.
 pub fn transaction<R>(work: impl FnOnce() -> R) -> Result<R, Aborted> {
+    transaction_waiting(c"1s", work)
+}
+
+/// The same with another patience for locks: for what must not keep the others waiting.
+pub fn transaction_waiting<R>(
+    lock_timeout: &'static CStr,
+    work: impl FnOnce() -> R,
+) -> Result<R, Aborted> {
     let work = AssertUnwindSafe(work);
     let result = PgTryBuilder::new(AssertUnwindSafe(move || {
         // SAFETY: no transaction is open; each call has its counterpart below, or AbortCurrentTransaction in the catch.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
-            pin_settings();
+            pin_settings(lock_timeout);
             share_extension();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }

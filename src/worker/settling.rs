@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use pg_etl_core::backoff::Backoff;
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::outbox::{self, Outcome, Patience, Settlement, Tried};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
-use super::engine::Engine;
+use super::engine::{BRIEFLY, Engine};
 use super::job::Finished;
 use super::learning::{Teaches, teaches};
-use super::session::{Aborted, transaction};
+use super::session::{Aborted, transaction, transaction_waiting};
 use crate::connections::store as connections;
 use crate::gucs;
 use crate::outbox::store::{self, OutboundConfig, Settled};
-use crate::runs;
 
 /// Waits between attempts to write an answer down.
 const REWRITE: Backoff = Backoff {
@@ -35,7 +35,43 @@ pub struct Unsettled {
     not_before: Option<Instant>,
 }
 
+/// Tries after which a row that something in the database refuses to mark is marked as a dead letter instead; and as many again until
+/// it is left alone, processing, for the next worker.
+const LAST_RESORT: u32 = 5;
+
+/// Whether trying again can help: somebody holds a lock, or was in the way.
+pub(super) fn is_passing(code: PgSqlErrorCode) -> bool {
+    matches!(
+        code,
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
+            | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
+            | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
+            | PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+    )
+}
+
 impl Unsettled {
+    /// Turns the row into a dead letter that says why. `false`: not even that could be written.
+    fn give_up(&mut self, why: &str) -> bool {
+        for row in &mut self.rows {
+            if row.status == "failed" && row.class == Some(ErrorClass::Bug.name()) {
+                pgrx::warning!(
+                    "pg_etl: row {} stays \"processing\", for it cannot be marked: {why}",
+                    row.id
+                );
+                return false;
+            }
+            row.status = "failed";
+            row.class = Some(ErrorClass::Bug.name());
+            row.error = Some(format!(
+                "its outcome could not be written into ops.odoo_outbox: {why}"
+            ));
+            (row.wait, row.refund) = (0.0, false);
+        }
+        self.tries = 0;
+        true
+    }
+
     fn new(connection: &str, claim: i64, rows: Vec<Settled>, calls: i64) -> Self {
         Self {
             connection: connection.to_owned(),
@@ -177,11 +213,13 @@ impl Engine {
 
     fn write_all(&mut self, is_due: impl Fn(&Unsettled) -> bool) -> Result<(), Aborted> {
         let mut last = None;
+        // Of one connection one failure at a time: the others of it are tried in the next turn, and nobody waits for them.
+        let mut failed = HashSet::new();
         for _ in 0..self.unsettled.len() {
             let Some(mut unsettled) = self.unsettled.pop_front() else {
                 break;
             };
-            if !is_due(&unsettled) {
+            if !is_due(&unsettled) || failed.contains(&unsettled.connection) {
                 self.unsettled.push_back(unsettled);
                 continue;
             }
@@ -194,13 +232,27 @@ impl Engine {
                 unsettled.claim,
                 aborted.message
             );
+            failed.insert(unsettled.connection.clone());
             unsettled.tries += 1;
             unsettled.not_before = Some(Instant::now() + REWRITE.ceiling(unsettled.tries - 1));
             if unsettled.rows.len() > 1 {
+                // In two: the cause is in one of them, and the other need not wait. Of a lock, both may be.
+                let pause = if is_passing(aborted.code) {
+                    REWRITE.base
+                } else {
+                    Duration::ZERO
+                };
                 let rest = unsettled.rows.split_off(unsettled.rows.len() / 2);
                 let mut other = Unsettled::new(&unsettled.connection, unsettled.claim, rest, 0);
-                (other.tries, other.not_before) = (unsettled.tries, unsettled.not_before);
+                other.not_before = Some(Instant::now() + pause);
+                (unsettled.tries, unsettled.not_before) = (0, other.not_before);
                 self.unsettled.push_back(other);
+            } else if !is_passing(aborted.code) && unsettled.tries >= LAST_RESORT {
+                // A trigger or constraint of the user's that raises on this row, each time.
+                if !unsettled.give_up(&aborted.message) {
+                    last = Some(aborted);
+                    continue;
+                }
             }
             self.unsettled.push_back(unsettled);
             last = Some(aborted);
@@ -222,11 +274,11 @@ impl Engine {
         let gone: HashSet<i64> = unsettled.rows.iter().map(|row| row.id).collect();
         let remaining = claim.remaining(&gone);
         let statements = &mut self.statements;
-        let tally = transaction(|| {
-            let tally = store::settle(statements, unsettled.claim, &unsettled.rows, remaining);
-            runs::count(&unsettled.connection, tally, 0, unsettled.calls);
-            tally
+        let tally = transaction_waiting(BRIEFLY, || {
+            store::settle(statements, unsettled.claim, &unsettled.rows, remaining)
         })?;
+        lane.counts.tally += tally;
+        lane.counts.calls += unsettled.calls;
         for row in &gone {
             claim.held.remove(row);
         }
