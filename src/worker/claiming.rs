@@ -1,0 +1,212 @@
+//! Claiming for one connection: how much, from where in the queue, and what to do when it is aborted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pg_etl_core::failure::{ErrorClass, Failure};
+use pg_etl_core::odoo::Endpoint;
+
+use super::engine::{BLOCKED, Engine, RETRY};
+use super::job::Finished;
+use super::lane::{Claim, Lane};
+use super::session::{Aborted, transaction};
+use super::settling::is_passing;
+use crate::connections::secret;
+use crate::connections::store as connections;
+use crate::gucs;
+use crate::outbox::store::{self, OutboundConfig, Wanted};
+use crate::runs;
+
+/// Payload bytes of one claim: what bounds a worker's memory whatever is in the outbox.
+const CLAIM_BYTES: i64 = 16 * 1024 * 1024;
+/// Calls of one connection on the wire at a time, where it does not say: Odoo's default of workers.
+const DEFAULT_IN_FLIGHT: usize = 2;
+
+/// What one window of the queue gave.
+pub enum Found {
+    Rows,
+    /// Rows, and all of them wait for something; the lap goes on behind them.
+    Passed,
+    /// Nothing to claim before something happens.
+    Nothing,
+}
+
+impl Engine {
+    pub(super) fn may_claim(&self, name: &str) -> bool {
+        let Some(lane) = self.lanes.get(name) else {
+            return false;
+        };
+        self.has_room(lane) && lane.is_open() && lane.has_work()
+    }
+
+    /// Whether another claim of this lane could be sent.
+    pub(super) fn has_room(&self, lane: &Lane) -> bool {
+        let most = self
+            .limits
+            .max_rows
+            .map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
+        lane.in_hand() < self.most_in_flight(lane)
+            && self.totals.claimed < most
+            && !self.is_over()
+            && !self.is_choked(&lane.look.name)
+    }
+
+    pub(super) fn most_in_flight(&self, lane: &Lane) -> usize {
+        let of_endpoint = lane.known_client().map_or(1, |client| {
+            client
+                .endpoint()
+                .max_in_flight
+                .map_or(DEFAULT_IN_FLIGHT, |most| most as usize)
+        });
+        of_endpoint.clamp(1, self.pool.threads())
+    }
+
+    /// Claims for one connection, commits, and plans.
+    pub(super) fn claim(&mut self, name: &str) -> Result<Found, Aborted> {
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Ok(Found::Nothing);
+        };
+        let rows = gucs::batch_rows() * self.pool.threads().min(4);
+        let left = self.limits.max_rows.map_or(usize::MAX, |most| {
+            most.saturating_sub(usize::try_from(self.totals.claimed).unwrap_or(0))
+        });
+        let config = Arc::clone(&self.config);
+        let (owner, statements, cursor) = (self.owner, &mut self.statements, lane.cursor);
+        let urgent = lane.urgent;
+        let window = (rows / lane.shrink).max(1);
+        let claimed = transaction(|| {
+            namespace_is_sound(&config)?;
+            prepare(lane)?;
+            let run = runs::open(name);
+            let wanted = Wanted {
+                connection: name,
+                cursor,
+                urgent,
+                window,
+                rows: rows.min(left),
+                bytes: CLAIM_BYTES,
+                owner,
+                run,
+            };
+            Ok(store::claim(statements, &wanted))
+        });
+        let claimed = match claimed {
+            Ok(claimed) => claimed,
+            Err(aborted) => return self.stumble(name, window, aborted),
+        };
+        let claimed = match claimed {
+            Ok(Some(claimed)) => claimed,
+            Ok(None) => {
+                lane.blocked_until = Some(Instant::now() + Duration::from_millis(50));
+                return Ok(Found::Nothing);
+            }
+            Err(failure) => {
+                self.learn(name, Some(&failure))?;
+                return Ok(Found::Nothing);
+            }
+        };
+        let in_vain = lane
+            .lap
+            .is_in_vain(claimed.cursor, !claimed.rows.is_empty());
+        lane.cursor = claimed.cursor;
+        lane.urgent = claimed.urgent;
+        let count = i64::try_from(claimed.rows.len()).unwrap_or(i64::MAX);
+        if in_vain {
+            lane.blocked_until = Some(
+                Instant::now()
+                    + lane
+                        .first_release()
+                        .map_or(BLOCKED, |wait| wait.min(BLOCKED)),
+            );
+            return Ok(Found::Nothing);
+        }
+        if claimed.rows.is_empty() {
+            return Ok(Found::Passed);
+        }
+        lane.blocked_until = None;
+        lane.shrink = (lane.shrink / 2).max(1);
+        self.totals.claimed += count;
+        let (claim, refused) = Claim::plan(claimed, name, &self.config);
+        let id = claim.id;
+        lane.claims.push(claim);
+        lane.counts.claimed += count;
+        if !refused.is_empty() {
+            self.take_in(Finished::Sent {
+                connection: name.to_owned(),
+                claim: id,
+                outcomes: refused,
+                asked: false,
+            });
+            self.write_down()?;
+        }
+        Ok(Found::Rows)
+    }
+
+    /// A claim was aborted. Where a user's trigger or constraint raises on a row, ever smaller windows find it, and the lap goes on
+    /// behind it; a lock is waited for.
+    fn stumble(&mut self, name: &str, window: usize, aborted: Aborted) -> Result<Found, Aborted> {
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Err(aborted);
+        };
+        if is_passing(aborted.code) {
+            lane.blocked_until = Some(Instant::now() + RETRY);
+            return Err(aborted);
+        }
+        pgrx::log!(
+            "pg_etl: {window} rows of connection \"{name}\" cannot be claimed: {}",
+            aborted.message
+        );
+        if window > 1 {
+            lane.shrink = lane.shrink.saturating_mul(8);
+        } else {
+            let cursor = lane.cursor;
+            lane.cursor = transaction(|| store::behind(name, cursor))?;
+            if lane.lap.is_in_vain(lane.cursor, false) {
+                lane.blocked_until = Some(Instant::now() + BLOCKED);
+                return Err(aborted);
+            }
+        }
+        self.trouble = Some(aborted);
+        Ok(Found::Passed)
+    }
+}
+
+/// Without its namespace a create could be made a second time under another name: then nothing is sent.
+fn namespace_is_sound(config: &OutboundConfig) -> Result<(), Failure> {
+    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if !config.namespace.is_empty()
+        && config.namespace.len() <= 64
+        && config.namespace.bytes().all(sound)
+    {
+        return Ok(());
+    }
+    let message =
+        "ops.odoo_sync_config has no valid external_id_namespace: sending could make records twice";
+    Err(Failure::new(ErrorClass::Misconfigured, message).with_remedy(
+        "Put back its row (a text such as \"pg_etl_1a2b3c4d\"; external ids in Odoo begin with it), then SELECT etl.resume(). If it is lost, SELECT etl.setup() draws a new one.",
+    ))
+}
+
+/// Reads the secret, just before it is used, and sees that the client has it. Inside a transaction.
+pub fn prepare(lane: &mut Lane) -> Result<(), Failure> {
+    let misconfigured = |message: String, remedy: &str| {
+        Failure::new(ErrorClass::Misconfigured, message).with_remedy(remedy)
+    };
+    let endpoint = Endpoint::parse(&lane.look.url, &lane.look.options).map_err(|error| {
+        misconfigured(
+            error.message.clone(),
+            "Call etl.set_connection() with valid options, then etl.resume().",
+        )
+    })?;
+    let Some(reference) = lane.look.secret.clone() else {
+        return Err(misconfigured(
+            "the connection has no secret".to_owned(),
+            "Call etl.set_connection() with secret => 'vault:NAME', then etl.resume().",
+        ));
+    };
+    let secret = secret::read(&reference)
+        .map_err(|why| misconfigured(why, "Provide the secret, then: SELECT etl.resume();"))?;
+    let name = lane.look.name.clone();
+    lane.client(endpoint, secret, || connections::known_fields(&name))
+        .map(|_| ())
+}
