@@ -120,7 +120,7 @@ impl Hand {
     pub fn claim_from(&mut self, cursor: Cursor, rows: usize, bytes: i64) -> ClaimedRows {
         let wanted = Wanted {
             urgent: i64::MIN,
-            window: 800,
+            window: rows,
             connection: "odoo",
             cursor,
             rows,
