@@ -4,7 +4,7 @@ SELECT jsonb_build_object(
   'set_up', true,
   'preloaded', $1::bool,
   'enabled', $2::bool,
-  'library_version', etl._library_version(),
+  'loaded_version', etl._library_version(),
   'extension_version', (SELECT x.extversion FROM pg_extension x WHERE x.extname = 'pg_etl'),
   'copied', EXISTS (SELECT FROM etl.instance i WHERE i.fingerprint <> etl._fingerprint()),
   'workers', coalesce((SELECT jsonb_agg(jsonb_build_object('state', w.state, 'detail', w.detail)) FROM etl._workers() w), '[]'),

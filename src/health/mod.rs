@@ -23,7 +23,7 @@ fn signals() -> Signals {
             preloaded,
             enabled,
             workers: workers.unwrap_or_default(),
-            library_version: env!("CARGO_PKG_VERSION").to_owned(),
+            loaded_version: env!("CARGO_PKG_VERSION").to_owned(),
             extension_version,
             ..Signals::default()
         };

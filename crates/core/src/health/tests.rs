@@ -8,7 +8,7 @@ fn well() -> Signals {
         set_up: true,
         preloaded: true,
         enabled: true,
-        library_version: "1".into(),
+        loaded_version: "1".into(),
         extension_version: "1".into(),
         workers: vec![WorkerSignal {
             state: "idle".into(),
