@@ -123,11 +123,12 @@ impl Resident {
         self.slot.count_delivered(engine.take_delivered());
         match turn {
             Ok(next) => {
-                self.failures = 0;
-                if engine.trouble().is_some() {
-                    self.slot.set(Doing::Trouble);
+                if let Some(aborted) = engine.trouble() {
+                    let message = aborted.message.clone();
+                    self.note(&message);
                     return next;
                 }
+                self.failures = 0;
                 self.slot.set(if engine.is_busy() {
                     Doing::Working
                 } else {
@@ -152,9 +153,16 @@ impl Resident {
     }
 
     fn trouble(&mut self, message: &str) -> Duration {
-        self.slot.set(Doing::Trouble);
-        log!("pg_etl worker: {message}");
-        self.failures += 1;
+        self.note(message);
         RETRY.ceiling(self.failures - 1)
+    }
+
+    /// Shows the trouble, and logs it ever more rarely while it lasts.
+    fn note(&mut self, message: &str) {
+        self.slot.set(Doing::Trouble);
+        self.failures = self.failures.saturating_add(1);
+        if self.failures.is_power_of_two() {
+            log!("pg_etl worker: {message}");
+        }
     }
 }
