@@ -28,46 +28,46 @@ COMMENT ON FUNCTION etl._is_set_up() IS 'Whether etl.setup() has run in this dat
 ALTER FUNCTION etl._is_set_up() OWNER TO etl_worker;
 
 -- API: Private. The columns of the state tables: what a fresh table gets and an old one lacks.
--- `fill` is the constant that existing rows show (no rewrite); `def` the default of later rows.
-CREATE FUNCTION etl._state_columns() RETURNS TABLE (tab text, col text, typ text, not_null bool, def text, added bool)
+-- `def` is the default, a constant or now(): a column that is added with it shows it in old rows without a rewrite.
+CREATE FUNCTION etl._state_columns() RETURNS TABLE (tab text, col text, typ text, not_null bool, def text)
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   VALUES
-    ('odoo_sync_runs', 'id', 'bigint', true, NULL::text, false),
-    ('odoo_sync_runs', 'direction', 'text', true, NULL, false),
-    ('odoo_sync_runs', 'status', 'text', true, '''queued''', false),
-    ('odoo_sync_runs', 'created_at', 'timestamp with time zone', true, 'now()', false),
-    ('odoo_sync_runs', 'started_at', 'timestamp with time zone', false, NULL, false),
-    ('odoo_sync_runs', 'finished_at', 'timestamp with time zone', false, NULL, false),
-    ('odoo_sync_runs', 'meta', 'jsonb', false, '''{}''', false),
-    ('odoo_sync_runs', 'error', 'text', false, NULL, false),
-    ('odoo_outbox', 'id', 'bigint', true, NULL, false),
-    ('odoo_outbox', 'model', 'text', true, NULL, false),
-    ('odoo_outbox', 'operation', 'text', true, NULL, false),
-    ('odoo_outbox', 'payload', 'jsonb', true, NULL, false),
-    ('odoo_outbox', 'idempotency_key', 'text', true, NULL, false),
-    ('odoo_outbox', 'status', 'text', true, '''queued''', false),
-    ('odoo_outbox', 'attempts', 'integer', true, '0', false),
-    ('odoo_outbox', 'locked_at', 'timestamp with time zone', false, NULL, false),
-    ('odoo_outbox', 'locked_by', 'text', false, NULL, false),
-    ('odoo_outbox', 'last_error', 'text', false, NULL, false),
-    ('odoo_outbox', 'created_at', 'timestamp with time zone', true, 'now()', false),
-    ('odoo_outbox', 'next_run_at', 'timestamp with time zone', true, 'now()', false),
-    ('odoo_outbox', 'connection', 'text', true, '''odoo''', true),
-    ('odoo_outbox', 'record_key', 'text', false, NULL, true),
-    ('odoo_outbox', 'priority', 'smallint', true, '0', true),
-    ('odoo_outbox', 'odoo_id', 'bigint', false, NULL, true),
-    ('odoo_outbox', 'error_class', 'text', false, NULL, true),
-    ('odoo_outbox', 'crashes', 'integer', true, '0', true),
-    ('odoo_outbox', 'claim', 'bigint', false, NULL, true),
-    ('odoo_outbox', 'finished_at', 'timestamp with time zone', false, NULL, true),
-    ('odoo_outbox', 'run_id', 'bigint', false, NULL, true),
-    ('odoo_sync_config', 'key', 'text', true, NULL, false),
-    ('odoo_sync_config', 'value', 'jsonb', true, NULL, false),
-    ('odoo_sync_config', 'updated_at', 'timestamp with time zone', true, 'now()', false),
-    ('odoo_sync_checkpoints', 'key', 'text', true, NULL, false),
-    ('odoo_sync_checkpoints', 'cursor', 'jsonb', true, NULL, false),
-    ('odoo_sync_checkpoints', 'updated_at', 'timestamp with time zone', true, 'now()', false)
+    ('odoo_sync_runs', 'id', 'bigint', true, NULL::text),
+    ('odoo_sync_runs', 'direction', 'text', true, NULL),
+    ('odoo_sync_runs', 'status', 'text', true, '''queued'''),
+    ('odoo_sync_runs', 'created_at', 'timestamp with time zone', true, 'now()'),
+    ('odoo_sync_runs', 'started_at', 'timestamp with time zone', false, NULL),
+    ('odoo_sync_runs', 'finished_at', 'timestamp with time zone', false, NULL),
+    ('odoo_sync_runs', 'meta', 'jsonb', false, '''{}'''),
+    ('odoo_sync_runs', 'error', 'text', false, NULL),
+    ('odoo_outbox', 'id', 'bigint', true, NULL),
+    ('odoo_outbox', 'model', 'text', true, NULL),
+    ('odoo_outbox', 'operation', 'text', true, NULL),
+    ('odoo_outbox', 'payload', 'jsonb', true, NULL),
+    ('odoo_outbox', 'idempotency_key', 'text', true, NULL),
+    ('odoo_outbox', 'status', 'text', true, '''queued'''),
+    ('odoo_outbox', 'attempts', 'integer', true, '0'),
+    ('odoo_outbox', 'locked_at', 'timestamp with time zone', false, NULL),
+    ('odoo_outbox', 'locked_by', 'text', false, NULL),
+    ('odoo_outbox', 'last_error', 'text', false, NULL),
+    ('odoo_outbox', 'created_at', 'timestamp with time zone', true, 'now()'),
+    ('odoo_outbox', 'next_run_at', 'timestamp with time zone', true, 'now()'),
+    ('odoo_outbox', 'connection', 'text', true, '''odoo'''),
+    ('odoo_outbox', 'record_key', 'text', false, NULL),
+    ('odoo_outbox', 'priority', 'smallint', true, '0'),
+    ('odoo_outbox', 'odoo_id', 'bigint', false, NULL),
+    ('odoo_outbox', 'error_class', 'text', false, NULL),
+    ('odoo_outbox', 'crashes', 'integer', true, '0'),
+    ('odoo_outbox', 'claim', 'bigint', false, NULL),
+    ('odoo_outbox', 'finished_at', 'timestamp with time zone', false, NULL),
+    ('odoo_outbox', 'run_id', 'bigint', false, NULL),
+    ('odoo_sync_config', 'key', 'text', true, NULL),
+    ('odoo_sync_config', 'value', 'jsonb', true, NULL),
+    ('odoo_sync_config', 'updated_at', 'timestamp with time zone', true, 'now()'),
+    ('odoo_sync_checkpoints', 'key', 'text', true, NULL),
+    ('odoo_sync_checkpoints', 'cursor', 'jsonb', true, NULL),
+    ('odoo_sync_checkpoints', 'updated_at', 'timestamp with time zone', true, 'now()')
 $$;
 COMMENT ON FUNCTION etl._state_columns() IS 'The columns of the state tables in schema ops.';
 
