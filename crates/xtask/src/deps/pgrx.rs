@@ -47,7 +47,9 @@ fn init(versions: &[PgVersion]) -> Result<()> {
     let mut news = false;
     for (version, before) in known {
         let wanted = match versions.contains(&version) {
-            true => Some(version.pg_config()?.display().to_string()),
+            true => version
+                .machines_pg_config()
+                .map(|path| path.display().to_string()),
             false => before.clone(),
         };
         news |= wanted != before;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::PgVersion;
+use super::{PgVersion, private};
 use crate::command;
 use crate::deps::apt;
 use crate::deps::suite::{self, Kind};
@@ -28,13 +28,26 @@ const SOURCE_BUILD_PACKAGES: &[&str] = &[
     "zlib1g-dev",
 ];
 
+/// Where Debian puts servers, and their headers.
+const PACKAGED: &str = "/usr/lib/postgresql";
+const HEADERS: &str = "/usr/include/postgresql";
+
 /// Written when a build is complete.
 const COMPLETE: &str = ".complete";
 
-/// The directory of the programs of an installed server that has its headers too.
+/// The directory of the programs of an installed server that has its headers too: in the private installation of this process where
+/// there is one, else in the machine's.
 pub fn find(version: PgVersion) -> Option<PathBuf> {
-    let packaged = Path::new("/usr/lib/postgresql").join(version.major());
-    let headers = Path::new("/usr/include/postgresql")
+    match private::root() {
+        Some(root) => private::bin_dir(&root, version),
+        None => find_machines(version),
+    }
+}
+
+/// The machine's own installation, whatever this process uses.
+pub fn find_machines(version: PgVersion) -> Option<PathBuf> {
+    let packaged = Path::new(PACKAGED).join(version.major());
+    let headers = Path::new(HEADERS)
         .join(version.major())
         .join("server/postgres.h");
     if packaged.join("bin/postgres").is_file()

@@ -3,6 +3,7 @@
 mod cluster;
 pub(crate) mod data_dir;
 mod install;
+pub mod private;
 pub mod standing;
 
 pub use cluster::{Builder, Cluster, Stop};
@@ -79,6 +80,11 @@ impl PgVersion {
 
     fn find_bin_dir(self) -> Option<PathBuf> {
         install::find(self)
+    }
+
+    /// The machine's own `pg_config`, whatever installation this process uses.
+    pub fn machines_pg_config(self) -> Option<PathBuf> {
+        install::find_machines(self).map(|bin| bin.join("pg_config"))
     }
 
     pub fn pg_config(self) -> Result<PathBuf> {
