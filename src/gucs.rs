@@ -11,7 +11,7 @@ static INSTANCE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::ne
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
 static REQUEST_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(150);
 static UNKNOWN_GRACE: GucSetting<i32> = GucSetting::<i32>::new(150);
-static BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(200);
+static BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(500);
 static MAX_IN_FLIGHT: GucSetting<i32> = GucSetting::<i32>::new(8);
 static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(10);
 static BACKOFF_BASE: GucSetting<i32> = GucSetting::<i32>::new(2);
@@ -102,7 +102,7 @@ pub fn define() {
     );
     int(
         c"etl.max_in_flight",
-        c"Most calls that one worker has on the wire.",
+        c"Most calls that one connection has on the wire.",
         &MAX_IN_FLIGHT,
         (1, 64),
         GucFlags::default(),

@@ -68,12 +68,13 @@ marked AS (
   UPDATE ops.odoo_outbox o
   SET status = 'processing', attempts = coalesce(o.attempts, 0) + 1, locked_at = clock_timestamp(), locked_by = $8, claim = $5, run_id = $9
   WHERE o.id = ANY (ARRAY(SELECT c.id FROM chosen c))
-  RETURNING o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection
+  RETURNING o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection, o.priority
 )
 SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_lap.id AS due_lap_id,
        m.id, m.model, m.operation,
        -- NULL: larger than anything that is sent. It is not even read.
        CASE WHEN g.bytes <= $13 THEN m.payload::text END AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
+       coalesce(m.priority, 0)::int AS priority,
        coalesce(m.odoo_id, l.odoo_id) AS odoo_id, c.k AS key
 -- NULL: the window reached the end, the next lap starts at the beginning. So it does when bytes cut the window short: what was cut
 -- off is free to go.

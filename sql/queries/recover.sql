@@ -1,23 +1,36 @@
 -- Takes back what dead workers held. Nobody knows what took effect: rows whose sending is safe to repeat go back, in halves, so
 -- that a row that kills workers ends up alone; a call that cannot be checked becomes a dead letter.
--- $1 own number, $2 crashes after which a row that is alone is given up, $3 seconds that later rows of its key wait
+-- $1 own number, $2 crashes after which a row that is alone is given up, $3 seconds that later rows of its key wait, $4 crashes after
+-- which the rows of one record are taken apart too
 WITH dead AS MATERIALIZED (
   SELECT c.claim, c.connection, c.ids FROM etl.claims c
   WHERE c.owner <> $1 AND NOT etl._owner_alive(c.owner)
   FOR UPDATE SKIP LOCKED
 ),
 gone AS (DELETE FROM etl.claims c USING dead d WHERE c.claim = d.claim),
+mine AS MATERIALIZED (
+  SELECT d.claim, o.id, coalesce(o.crashes, 0) AS crashes, cardinality(d.ids) = 1 AS alone,
+         etl._key_hash(o.model, o.record_key, o.payload) AS key
+  FROM dead d CROSS JOIN LATERAL unnest(d.ids) AS u (id) JOIN ops.odoo_outbox o ON o.id = u.id AND o.claim = d.claim
+),
+-- The rows of one record may have gone as one, and an older one that went again by itself would set it back: they stay together, but
+-- for a record that has been there at every crash.
+groups AS MATERIALIZED (
+  SELECT m.claim, m.id, m.alone, m.key, m.crashes,
+         dense_rank() OVER (PARTITION BY m.claim ORDER BY m.first) AS n
+  FROM (SELECT m.*, CASE WHEN m.key IS NULL OR max(m.crashes) OVER k >= $4 THEN m.id ELSE min(m.id) OVER k END AS first
+        FROM mine m WINDOW k AS (PARTITION BY m.claim, m.key)) m
+),
 halves AS MATERIALIZED (
-  SELECT d.claim, u.id, u.n * 2 <= cardinality(d.ids) AS first_half, cardinality(d.ids) = 1 AS alone
-  FROM dead d CROSS JOIN LATERAL unnest(d.ids) WITH ORDINALITY AS u (id, n)
+  SELECT g.claim, g.id, g.alone, g.key, g.crashes, g.n * 2 <= max(g.n) OVER (PARTITION BY g.claim) AS first_half FROM groups g
 ),
 lots AS MATERIALIZED (
   SELECT x.claim, x.first_half, nextval('etl.lot_seq') AS lot
   FROM (SELECT DISTINCT h.claim, h.first_half FROM halves h ORDER BY h.claim, h.first_half DESC) x
 ),
 verdict AS MATERIALIZED (
-  SELECT o.id, h.claim, l.lot, etl._key_hash(o.model, o.record_key, o.payload) AS key,
-         CASE WHEN h.alone AND coalesce(o.crashes, 0) + 1 >= $2 THEN 'crashed'
+  SELECT o.id, h.claim, l.lot, h.key,
+         CASE WHEN h.alone AND h.crashes + 1 >= $2 THEN 'crashed'
               WHEN o.operation = 'call' AND NOT o.payload ? 'unless' THEN 'unknown' END AS class
   FROM halves h JOIN lots l ON l.claim = h.claim AND l.first_half = h.first_half
   JOIN ops.odoo_outbox o ON o.id = h.id AND o.claim = h.claim

@@ -1,10 +1,26 @@
--- Settles rows of one claim. A row that was taken back meanwhile (by hand, or by the next owner) has another claim and is
--- left alone. The claim shrinks to the rows that are still on their way, and goes with the last one.
--- $1 claim; $2–$10 one element per row: id, key, status, Odoo id, error class, error, seconds to wait, attempt given back,
--- seconds its key is held; $11 and $12: ids and keys that stay in the claim
-WITH verdict AS MATERIALIZED (
-  SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::float8[], $9::int[], $10::float8[])
-    AS v (id, key, status, odoo_id, class, error, wait, refund, hold)
+-- Settles rows of one or several claims. A row that was taken back meanwhile (by hand, or by the next owner) has another claim and is
+-- left alone. A claim shrinks to the rows that are still on their way, and goes with the last one.
+-- $1–$12 one element per row: claim, id, key, status, Odoo id, error class, error, seconds to wait, attempt given back, seconds its
+-- key is held, the row it went with, the records it refers to (each as its key is hashed, with E'\x1e' between them);
+-- $13–$15 one element per claim: its number, and the ids and keys that stay in it, as text
+WITH said AS MATERIALIZED (
+  SELECT v.*,
+         v.needs IS NOT NULL AND EXISTS (
+           SELECT FROM unnest(string_to_array(v.needs, E'\x1e')) AS u (name)
+           WHERE EXISTS (SELECT FROM etl.claims c WHERE hashtextextended(u.name, 0) = ANY (c.keys))
+              OR EXISTS (SELECT FROM etl.queue q JOIN etl.claims c ON c.claim = v.claim AND c.connection = q.connection
+                         WHERE q.key_hash = hashtextextended(u.name, 0))) AS waits
+  FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::float8[], $9::int[],
+              $10::float8[], $11::bigint[], $12::text[])
+    AS v (claim, id, key, status, odoo_id, class, error, wait, refund, hold, went_with, needs)
+),
+-- What waits for a record that is still on its way here loses no attempt by it, and never its last one.
+verdict AS (
+  SELECT s.claim, s.id, s.key, s.odoo_id, s.class, s.error, s.hold, s.went_with,
+         CASE WHEN s.waits THEN 'queued' ELSE s.status END AS status,
+         CASE WHEN s.waits THEN greatest(s.wait, 1) ELSE s.wait END AS wait,
+         CASE WHEN s.waits THEN 1 ELSE s.refund END AS refund
+  FROM said s
 ),
 settled AS (
   UPDATE ops.odoo_outbox o
@@ -15,10 +31,11 @@ settled AS (
       next_run_at = CASE WHEN v.wait > 0 THEN clock_timestamp() + v.wait * interval '1 s' ELSE o.next_run_at END,
       attempts = o.attempts - v.refund,
       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE clock_timestamp() END,
-      locked_at = NULL, locked_by = NULL, claim = -$1
+      went_with = v.went_with,
+      locked_at = NULL, locked_by = NULL, claim = -v.claim
   FROM verdict v
-  WHERE o.id = v.id AND o.claim = $1
-  RETURNING o.id, o.status, o.connection, o.model, o.operation, o.record_key, o.odoo_id, o.priority, o.next_run_at, v.key, v.hold
+  WHERE o.id = v.id AND o.claim = v.claim
+  RETURNING o.id, o.status, o.connection, o.model, o.operation, o.record_key, o.odoo_id, o.priority, o.next_run_at, v.key, v.hold, v.claim
 ),
 requeued AS (
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
@@ -46,9 +63,13 @@ held AS (
   ORDER BY s.connection, s.key, s.id DESC
   ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until)
 ),
-released AS (DELETE FROM etl.claims c WHERE c.claim = $1 AND cardinality($11::bigint[]) = 0),
-shrunk AS (UPDATE etl.claims c SET ids = $11, keys = $12::bigint[] WHERE c.claim = $1 AND cardinality($11::bigint[]) > 0)
-SELECT count(*) FILTER (WHERE s.status = 'done') AS done,
+remaining AS MATERIALIZED (
+  SELECT r.claim, r.ids::bigint[] AS ids, r.keys::bigint[] AS keys FROM unnest($13::bigint[], $14::text[], $15::text[]) AS r (claim, ids, keys)
+),
+released AS (DELETE FROM etl.claims c USING remaining r WHERE c.claim = r.claim AND cardinality(r.ids) = 0),
+shrunk AS (UPDATE etl.claims c SET ids = r.ids, keys = r.keys FROM remaining r WHERE c.claim = r.claim AND cardinality(r.ids) > 0)
+SELECT s.claim, count(*) FILTER (WHERE s.status = 'done') AS done,
        count(*) FILTER (WHERE s.status = 'queued') AS retried,
        count(*) FILTER (WHERE s.status = 'failed') AS failed
 FROM settled s
+GROUP BY s.claim

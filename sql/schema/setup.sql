@@ -62,6 +62,7 @@ AS $$
     ('odoo_outbox', 'claim', 'bigint', false, NULL),
     ('odoo_outbox', 'finished_at', 'timestamp with time zone', false, NULL),
     ('odoo_outbox', 'run_id', 'bigint', false, NULL),
+    ('odoo_outbox', 'went_with', 'bigint', false, NULL),
     ('odoo_sync_config', 'key', 'text', true, NULL),
     ('odoo_sync_config', 'value', 'jsonb', true, NULL),
     ('odoo_sync_config', 'updated_at', 'timestamp with time zone', true, 'now()'),

@@ -1,7 +1,7 @@
 //! `etl.explain()`: the request that a row would send, for a person to read.
 
 use pg_etl_core::odoo::{self, Client, DeliverContext, Endpoint};
-use pg_etl_core::outbox::plan;
+use pg_etl_core::outbox::{Nature, plan};
 use pg_etl_core::secret::{MASK, Secret};
 use pgrx::prelude::*;
 use serde_json::json;
@@ -65,9 +65,11 @@ fn explain(outbox_id: i64) -> pgrx::JsonB {
         connection: &connection,
         should_stop: &|| true,
     };
-    let batch = plan(vec![claimed]).into_iter().flatten().next();
-    let mut answer = batch
-        .map(|batch| odoo::explain(&client, &batch, &context))
+    let planned = plan(vec![claimed], &|_, _| Nature::Unknown)
+        .into_iter()
+        .next();
+    let mut answer = planned
+        .map(|planned| odoo::explain(&client, &planned.batch, &context))
         .unwrap_or_default();
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("row".to_owned(), about);

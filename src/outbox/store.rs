@@ -62,7 +62,7 @@ impl Default for Statements {
             settle: Planned::new(
                 include_str!("../../sql/queries/settle.sql"),
                 &[
-                    INT8OID,
+                    INT8ARRAYOID,
                     INT8ARRAYOID,
                     INT8ARRAYOID,
                     TEXTARRAYOID,
@@ -73,7 +73,10 @@ impl Default for Statements {
                     INT4ARRAYOID,
                     FLOAT8ARRAYOID,
                     INT8ARRAYOID,
+                    TEXTARRAYOID,
                     INT8ARRAYOID,
+                    TEXTARRAYOID,
+                    TEXTARRAYOID,
                 ],
             ),
         }
@@ -128,6 +131,7 @@ pub struct RawRow {
     pub attempts: u32,
     pub odoo_id: Option<i64>,
     pub key: Option<i64>,
+    pub priority: i16,
 }
 
 /// One claim: its fencing token and its rows in the order of their ids.
@@ -273,10 +277,15 @@ pub fn raw_row(id: i64, tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<RawRo
             .cast_unsigned(),
         odoo_id: tuple["odoo_id"].value()?,
         key: tuple["key"].value()?,
+        priority: tuple["priority"]
+            .value::<i32>()?
+            .and_then(|priority| i16::try_from(priority).ok())
+            .unwrap_or_default(),
     })
 }
 
 /// One row's settlement, as columns of `settle.sql`.
+#[derive(Clone)]
 pub struct Settled {
     pub id: i64,
     pub key: Option<i64>,
@@ -289,11 +298,23 @@ pub struct Settled {
     pub refund: bool,
     /// Seconds.
     pub hold: Option<f64>,
+    /// The row in whose call it travelled.
+    pub went_with: Option<i64>,
+    /// The records that it refers to, where one of them was missed: see [`record_name`].
+    pub needs: Option<String>,
 }
+
+/// A record as its key is hashed; several in one text have [`BETWEEN_RECORDS`] between them.
+pub fn record_name(model: &str, key: &str) -> String {
+    format!("{model}\u{1f}{key}")
+}
+
+pub const BETWEEN_RECORDS: &str = "\u{1e}";
 
 /// Rows of a claim that stay on their way: ids and keys.
 #[derive(Default)]
 pub struct Remaining {
+    pub claim: i64,
     pub ids: Vec<i64>,
     pub keys: Vec<i64>,
 }
@@ -314,80 +335,77 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Settles rows of one claim; only those that the claim still holds. Inside a transaction.
+/// Settles rows, each with its claim; only those that the claim still holds. Inside a transaction.
 pub fn settle(
     statements: &mut Statements,
-    claim: i64,
-    settled: &[Settled],
-    remaining: Remaining,
-) -> Tally {
-    let args: [DatumWithOid<'_>; 12] = [
-        claim.into(),
-        settled.iter().map(|row| row.id).collect::<Vec<_>>().into(),
-        settled.iter().map(|row| row.key).collect::<Vec<_>>().into(),
-        settled
+    settled: &[(i64, &Settled)],
+    remaining: &[Remaining],
+) -> Vec<(i64, Tally)> {
+    fn column<'a, T>(settled: &[(i64, &'a Settled)], of: impl Fn(&'a Settled) -> T) -> Vec<T> {
+        settled.iter().map(|(_, row)| of(row)).collect()
+    }
+    // Arrays of arrays must be rectangles: these are not.
+    let array = |numbers: &[i64]| {
+        let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+        format!("{{{}}}", numbers.join(","))
+    };
+    let claims: Vec<i64> = settled.iter().map(|(claim, _)| *claim).collect();
+    let args: [DatumWithOid<'_>; 15] = [
+        claims.into(),
+        column(settled, |row| row.id).into(),
+        column(settled, |row| row.key).into(),
+        column(settled, |row| row.status).into(),
+        column(settled, |row| row.odoo_id).into(),
+        column(settled, |row| row.class).into(),
+        column(settled, |row| row.error.as_deref()).into(),
+        column(settled, |row| row.wait).into(),
+        column(settled, |row| i32::from(row.refund)).into(),
+        column(settled, |row| row.hold).into(),
+        column(settled, |row| row.went_with).into(),
+        column(settled, |row| row.needs.as_deref()).into(),
+        remaining
             .iter()
-            .map(|row| row.status.to_owned())
+            .map(|of| of.claim)
             .collect::<Vec<_>>()
             .into(),
-        settled
+        remaining
             .iter()
-            .map(|row| row.odoo_id)
+            .map(|of| array(&of.ids))
             .collect::<Vec<_>>()
             .into(),
-        settled
+        remaining
             .iter()
-            .map(|row| row.class.map(str::to_owned))
+            .map(|of| array(&of.keys))
             .collect::<Vec<_>>()
             .into(),
-        settled
-            .iter()
-            .map(|row| row.error.clone())
-            .collect::<Vec<_>>()
-            .into(),
-        settled
-            .iter()
-            .map(|row| row.wait)
-            .collect::<Vec<_>>()
-            .into(),
-        settled
-            .iter()
-            .map(|row| i32::from(row.refund))
-            .collect::<Vec<_>>()
-            .into(),
-        settled
-            .iter()
-            .map(|row| row.hold)
-            .collect::<Vec<_>>()
-            .into(),
-        remaining.ids.into(),
-        remaining.keys.into(),
     ];
-    let result = Spi::connect_mut(|client| tally(statements.settle.run(client, &args)?));
+    let result = Spi::connect_mut(|client| {
+        let mut tallies = Vec::with_capacity(remaining.len());
+        for tuple in statements.settle.run(client, &args)? {
+            tallies.push((number(&tuple, "claim")?, tally_of(&tuple)?));
+        }
+        Ok::<_, pgrx::spi::Error>(tallies)
+    });
     result.unwrap_or_else(|error| crate::error::spi_failed(error))
 }
 
-fn tally(table: pgrx::spi::SpiTupleTable<'_>) -> pgrx::spi::Result<Tally> {
-    let mut sum = Tally::default();
-    for tuple in table {
-        let number = |name: &str| -> pgrx::spi::Result<i64> {
-            Ok(if tuple.get_datum_by_name(name).is_ok() {
-                tuple[name].value::<i64>()?.unwrap_or_default()
-            } else {
-                0
-            })
-        };
-        sum += Tally {
-            done: number("done")?,
-            retried: number("retried")?,
-            failed: number("failed")?,
-        };
-    }
-    Ok(sum)
+fn number(tuple: &SpiHeapTupleData<'_>, name: &str) -> pgrx::spi::Result<i64> {
+    Ok(tuple[name].value::<i64>()?.unwrap_or_default())
+}
+
+fn tally_of(tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Tally> {
+    Ok(Tally {
+        done: number(tuple, "done")?,
+        retried: number(tuple, "retried")?,
+        failed: number(tuple, "failed")?,
+    })
 }
 
 /// Crashes after which a row that a worker held alone is given up.
 const MAX_CRASHES: i32 = 5;
+
+/// Crashes after which the rows of one record, which go together, are taken apart: one of them may be what kills.
+const APART_AFTER: i32 = 3;
 
 /// Takes back what dead workers held. Inside a transaction.
 pub fn recover(owner: i64) -> Tally {
@@ -407,11 +425,22 @@ pub fn recover(owner: i64) -> Tally {
             None,
             &[],
         )?;
-        tally(client.update(
+        let table = client.update(
             include_str!("../../sql/queries/recover.sql"),
             None,
-            &[owner.into(), MAX_CRASHES.into(), grace.into()],
-        )?)
+            &[
+                owner.into(),
+                MAX_CRASHES.into(),
+                grace.into(),
+                APART_AFTER.into(),
+            ],
+        )?;
+        let row = table.first();
+        Ok(Tally {
+            done: 0,
+            retried: row.get_by_name("retried")?.unwrap_or_default(),
+            failed: row.get_by_name("failed")?.unwrap_or_default(),
+        })
     });
     result.unwrap_or_else(|error: pgrx::spi::Error| crate::error::spi_failed(error))
 }

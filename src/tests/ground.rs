@@ -145,7 +145,11 @@ impl Hand {
         settled: Vec<Settled>,
         remaining: Remaining,
     ) -> Tally {
-        store::settle(&mut self.statements, claim, &settled, remaining)
+        let rows: Vec<(i64, &Settled)> = settled.iter().map(|row| (claim, row)).collect();
+        let remaining = [Remaining { claim, ..remaining }];
+        let tallies = store::settle(&mut self.statements, &rows, &remaining);
+        let tally = tallies.into_iter().find(|(of, _)| *of == claim);
+        tally.map(|(_, tally)| tally).unwrap_or_default()
     }
 }
 
@@ -170,5 +174,7 @@ pub fn delivered(claimed: &ClaimedRows, id: i64) -> Settled {
         wait: 0.0,
         refund: false,
         hold: None,
+        went_with: None,
+        needs: None,
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::Endpoint;
 
+use super::claim::Claim;
 use super::engine::{BLOCKED, Engine, RETRY};
 use super::job::Finished;
-use super::lane::{Claim, Lane};
+use super::lane::Lane;
 use super::session::{Aborted, transaction};
 use super::settling::is_passing;
 use crate::connections::secret;
@@ -17,8 +18,15 @@ use crate::gucs;
 use crate::outbox::store::{self, OutboundConfig, Wanted};
 use crate::runs;
 
-/// Payload bytes of one claim: what bounds a worker's memory whatever is in the outbox.
-const CLAIM_BYTES: i64 = 16 * 1024 * 1024;
+/// Payload bytes that one connection has in hand: what bounds a worker's memory whatever is in the outbox.
+const CLAIM_BYTES: usize = 16 * 1024 * 1024;
+/// Claims that one connection has in hand; each waits for its slowest record.
+const MOST_CLAIMS: usize = 16;
+/// Rows that one connection has in hand, and that one claim takes.
+const MOST_HELD: usize = 10_000;
+const MOST_CLAIMED: usize = 2_000;
+/// A claim takes what is delivered in this time: enough to make its cost small, and little enough for urgent rows to get past.
+const A_MOMENT: Duration = Duration::from_millis(250);
 /// Calls of one connection on the wire at a time, where it does not say: Odoo's default of workers.
 const DEFAULT_IN_FLIGHT: usize = 2;
 
@@ -39,38 +47,60 @@ impl Engine {
         self.has_room(lane) && lane.is_open() && lane.has_work()
     }
 
-    /// Whether another claim of this lane could be sent.
+    /// Whether another claim of this lane could be sent. The next one is claimed and planned while the calls of the one before it are
+    /// on the wire.
     pub(super) fn has_room(&self, lane: &Lane) -> bool {
         let most = self
             .limits
             .max_rows
             .map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
-        lane.in_hand() < self.most_in_flight(lane)
+        let calls = 2 * self.calls(lane);
+        lane.claims.len() < MOST_CLAIMS
+            && lane.held() < MOST_HELD
+            && lane.bytes() < CLAIM_BYTES
+            && lane.in_hand(calls) < calls
             && self.totals.claimed < most
             && !self.is_over()
             && !self.is_choked(&lane.look.name)
     }
 
-    pub(super) fn most_in_flight(&self, lane: &Lane) -> usize {
+    /// Calls that the connection may have on the wire now.
+    pub(super) fn calls(&self, lane: &Lane) -> usize {
+        lane.pace.calls(self.most_calls(lane))
+    }
+
+    /// Calls that the connection may have on the wire at best.
+    pub(super) fn most_calls(&self, lane: &Lane) -> usize {
         let of_endpoint = lane.known_client().map_or(1, |client| {
             client
                 .endpoint()
                 .max_in_flight
                 .map_or(DEFAULT_IN_FLIGHT, |most| most as usize)
         });
-        of_endpoint.clamp(1, self.pool.threads())
+        of_endpoint.clamp(1, gucs::max_in_flight())
+    }
+
+    /// Rows to claim: what all calls can carry, or what goes in a moment, whichever is more.
+    fn claim_rows(&self, lane: &Lane) -> usize {
+        let of_calls = self.calls(lane) * lane.pace.rows("", gucs::batch_rows());
+        let of_moment = lane.pace.per_second() * A_MOMENT.as_secs_f64();
+        of_calls.max(of_moment as usize).clamp(1, MOST_CLAIMED)
     }
 
     /// Claims for one connection, commits, and plans.
     pub(super) fn claim(&mut self, name: &str) -> Result<Found, Aborted> {
-        let Some(lane) = self.lanes.get_mut(name) else {
+        let Some(lane) = self.lanes.get(name) else {
             return Ok(Found::Nothing);
         };
-        let rows = gucs::batch_rows() * self.pool.threads().min(4);
+        let rows = self.claim_rows(lane);
+        let bytes = CLAIM_BYTES.saturating_sub(lane.bytes()).max(1);
         let left = self.limits.max_rows.map_or(usize::MAX, |most| {
             most.saturating_sub(usize::try_from(self.totals.claimed).unwrap_or(0))
         });
         let config = Arc::clone(&self.config);
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Ok(Found::Nothing);
+        };
         let (owner, statements, cursor) = (self.owner, &mut self.statements, lane.cursor);
         let urgent = lane.urgent;
         let window = (rows / lane.shrink).max(1);
@@ -84,7 +114,7 @@ impl Engine {
                 urgent,
                 window,
                 rows: rows.min(left),
-                bytes: CLAIM_BYTES,
+                bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
                 owner,
                 run,
             };
@@ -126,7 +156,8 @@ impl Engine {
         lane.blocked_until = None;
         lane.shrink = (lane.shrink / 2).max(1);
         self.totals.claimed += count;
-        let (claim, refused) = Claim::plan(claimed, name, &self.config);
+        let client = lane.known_client().map(AsRef::as_ref);
+        let (claim, refused) = Claim::plan(claimed, name, &self.config, client, &lane.pace);
         let id = claim.id;
         lane.claims.push(claim);
         lane.counts.claimed += count;
@@ -135,7 +166,7 @@ impl Engine {
                 connection: name.to_owned(),
                 claim: id,
                 outcomes: refused,
-                asked: false,
+                call: None,
             });
             self.write_down()?;
         }

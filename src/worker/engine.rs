@@ -81,8 +81,7 @@ impl Engine {
                 "pg_etl: this database is a copy or was restored; its connections are paused until etl.resume()"
             );
         }
-        let pool = Pool::start(gucs::max_in_flight())
-            .map_err(|error| format!("cannot start threads: {error}"))?;
+        let pool = Pool::start().map_err(|error| format!("cannot start threads: {error}"))?;
         Ok(Self {
             owner,
             pool,
@@ -305,33 +304,28 @@ impl Engine {
     /// Gives batches to threads as long as the endpoint bears more.
     fn send(&mut self, name: &str) {
         let most = match self.lanes.get(name) {
-            Some(lane) if lane.is_open() && !self.is_over() => self.most_in_flight(lane),
+            Some(lane) if lane.is_open() && !self.is_over() => self.calls(lane),
             _ => return,
         };
-        let unwritten = self.unwritten();
         let Some(lane) = self.lanes.get_mut(name) else {
             return;
         };
         let Some(client) = lane.known_client().cloned() else {
             return;
         };
-        let mut under_way = lane.on_the_wire();
-        for claim in &mut lane.claims {
-            while under_way < most {
-                let Some(batch) = claim.next_batch(unwritten.contains(&claim.id)) else {
-                    break;
-                };
-                under_way += 1;
-                let job = Job {
-                    client: Arc::clone(&client),
-                    connection: name.to_owned(),
-                    config: Arc::clone(&self.config),
-                    claim: claim.id,
-                    batch,
-                    deadline: self.limits.deadline,
-                };
-                self.pool.submit(move || job.run());
-            }
+        for _ in lane.on_the_wire()..most {
+            let Some((claim, batch)) = lane.next_batch() else {
+                break;
+            };
+            let job = Job {
+                client: Arc::clone(&client),
+                connection: name.to_owned(),
+                config: Arc::clone(&self.config),
+                claim,
+                batch,
+                deadline: self.limits.deadline,
+            };
+            self.pool.submit(move || job.run());
         }
     }
 

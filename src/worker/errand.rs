@@ -414,7 +414,7 @@ fn test(connection: &str) -> Value {
             return json!({"ok": false, "error": {"class": "misconfigured", "message": message}});
         }
     };
-    let pool = match super::pool::Pool::start(1) {
+    let mut pool = match super::pool::Pool::start() {
         Ok(pool) => pool,
         Err(error) => {
             return json!({"ok": false, "error": {"class": "misconfigured", "message": error.to_string()}});

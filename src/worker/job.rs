@@ -1,8 +1,9 @@
 //! What a thread does for the engine: one batch, or one probe. Nothing here knows Postgres.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::{self, Client, DeliverContext};
@@ -17,13 +18,21 @@ pub enum Finished {
         connection: String,
         claim: i64,
         outcomes: Vec<(i64, Outcome)>,
-        /// Whether the endpoint was asked at all.
-        asked: bool,
+        /// `None`: the endpoint was not asked at all.
+        call: Option<Sent>,
     },
     Probed {
         connection: String,
         result: Result<(), Failure>,
     },
+}
+
+/// What a batch was on its way.
+pub struct Sent {
+    pub model: String,
+    pub rows: usize,
+    pub at: Instant,
+    pub took: Duration,
 }
 
 /// Asks whether the endpoint answers and lets us in.
@@ -51,7 +60,7 @@ pub struct Job {
 
 impl Job {
     pub fn run(self) -> Finished {
-        let deadline = self.deadline;
+        let (deadline, at) = (self.deadline, Instant::now());
         let should_stop = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let context = DeliverContext {
             namespace: &self.config.namespace,
@@ -68,26 +77,31 @@ impl Job {
                 "a defect in pg_etl stopped this delivery half-way; the server log has its place",
             );
             self.batch
-                .rows
-                .iter()
-                .map(|row| (row.id, Outcome::Failed(failure.clone())))
+                .ids()
+                .map(|row| (row, Outcome::Failed(failure.clone())))
                 .collect()
         });
         // Every row of the batch is settled whatever happens: one without an outcome would stay on its way for ever.
-        for row in &self.batch.rows {
-            if !outcomes.iter().any(|(id, _)| *id == row.id) {
+        let told: HashSet<i64> = outcomes.iter().map(|(row, _)| *row).collect();
+        for row in self.batch.ids() {
+            if !told.contains(&row) {
                 let failure = Failure::new(
                     ErrorClass::Unknown,
                     "this delivery ended without an outcome; please report it",
                 );
-                outcomes.push((row.id, Outcome::Failed(failure)));
+                outcomes.push((row, Outcome::Failed(failure)));
             }
         }
         Finished::Sent {
             connection: self.connection,
             claim: self.claim,
             outcomes,
-            asked: true,
+            call: Some(Sent {
+                model: self.batch.model,
+                rows: self.batch.rows.len(),
+                at,
+                took: at.elapsed(),
+            }),
         }
     }
 }

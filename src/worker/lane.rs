@@ -1,6 +1,6 @@
 //! One connection's share of the worker: its client, its claims, what of them is on the wire.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,13 @@ use pg_etl_core::external_id::{Identity, external_id};
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::{Client, ClientSettings, Endpoint, ProtocolKind};
 use pg_etl_core::outbox::admission::MAX_PAYLOAD;
-use pg_etl_core::outbox::{self, Batch, Claimed, Operation, Outcome, Row};
+use pg_etl_core::outbox::{self, Batch, Claimed, Operation, Pace, Row};
 use pg_etl_core::secret::Secret;
 
+use super::claim::Claim;
 use crate::connections::store::Look;
 use crate::gucs;
-use crate::outbox::store::{ClaimedRows, Cursor, OutboundConfig, RawRow, Remaining};
+use crate::outbox::store::{Cursor, OutboundConfig, RawRow};
 use crate::runs::Counts;
 
 /// One connection. Lives as long as the connection is configured.
@@ -39,6 +40,8 @@ pub struct Lane {
     counted: u64,
     /// What the client was made from.
     made_from: Option<(Endpoint, Secret)>,
+    /// How much the endpoint bears.
+    pub pace: Pace,
 }
 
 /// How far a walk round the queue has got.
@@ -62,25 +65,6 @@ impl Lap {
     }
 }
 
-/// What the settle must know of a row on its way.
-pub struct Held {
-    pub key: Option<i64>,
-    pub operation: Operation,
-    pub attempts: u32,
-    pub checkable: bool,
-    pub model: String,
-}
-
-/// One claim: what of it is planned, waits for a thread, is on the wire.
-pub struct Claim {
-    pub id: i64,
-    /// Rows that are not settled yet.
-    pub held: BTreeMap<i64, Held>,
-    stages: VecDeque<Vec<Batch>>,
-    ready: VecDeque<Batch>,
-    pub on_the_wire: usize,
-}
-
 impl Lane {
     pub fn new(look: Look) -> Self {
         Self {
@@ -99,6 +83,7 @@ impl Lane {
             client: None,
             counted: 0,
             made_from: None,
+            pace: Pace::default(),
         }
     }
 
@@ -132,12 +117,39 @@ impl Lane {
                 .is_none_or(|until| until <= Instant::now())
     }
 
-    /// Calls on the wire or waiting for a thread.
-    pub fn in_hand(&self) -> usize {
-        self.claims
+    /// Calls on the wire, and those that could go at once; counted no further than `most`.
+    pub fn in_hand(&self, most: usize) -> usize {
+        let mut count = self.on_the_wire();
+        for claim in &self.claims {
+            if count >= most {
+                break;
+            }
+            count += claim.sendable(most - count);
+        }
+        count
+    }
+
+    /// Rows that are not settled yet.
+    pub fn held(&self) -> usize {
+        self.claims.iter().map(|claim| claim.held.len()).sum()
+    }
+
+    /// Bytes of payload in hand.
+    pub fn bytes(&self) -> usize {
+        self.claims.iter().map(|claim| claim.bytes).sum()
+    }
+
+    /// The most urgent batch that may go now, of the claims in the order in which they were made.
+    pub fn next_batch(&mut self) -> Option<(i64, Batch)> {
+        let best = self
+            .claims
             .iter()
-            .map(|claim| claim.on_the_wire + claim.ready.len())
-            .sum()
+            .enumerate()
+            .filter_map(|(place, claim)| Some((place, claim.next()?)))
+            .min_by_key(|(place, (_, priority))| (Reverse(*priority), *place));
+        let (place, (at, _)) = best?;
+        let claim = self.claims.get_mut(place)?;
+        Some((claim.id, claim.take(at)?))
     }
 
     pub fn on_the_wire(&self) -> usize {
@@ -244,124 +256,6 @@ pub fn client_settings(protocol: Option<&str>) -> ClientSettings {
 /// counts as that many at once.
 pub const OPEN_AT: u32 = pg_etl_core::breaker::TRIPS_AFTER;
 
-impl Claim {
-    /// Checks and plans claimed rows. Rows that can never be delivered come back with why.
-    pub fn plan(
-        claimed: ClaimedRows,
-        connection: &str,
-        config: &OutboundConfig,
-    ) -> (Self, Vec<(i64, Outcome)>) {
-        let mut held = BTreeMap::new();
-        let mut refused = Vec::new();
-        let mut planned = Vec::new();
-        for raw in claimed.rows {
-            let (id, key, attempts) = (raw.id, raw.key, raw.attempts);
-            let (operation, checkable, model) = match check(raw, connection, config) {
-                Ok(claimed) => {
-                    let row = &claimed.row;
-                    let about = (
-                        row.operation,
-                        row.payload.contains_key("unless"),
-                        row.model.clone(),
-                    );
-                    planned.push(claimed);
-                    about
-                }
-                Err(failure) => {
-                    refused.push((id, Outcome::Failed(failure)));
-                    (Operation::Create, false, String::new())
-                }
-            };
-            held.insert(
-                id,
-                Held {
-                    key,
-                    operation,
-                    attempts,
-                    checkable,
-                    model,
-                },
-            );
-        }
-        let stages = outbox::plan(planned).into();
-        (
-            Self {
-                id: claimed.claim,
-                held,
-                stages,
-                ready: VecDeque::new(),
-                on_the_wire: 0,
-            },
-            refused,
-        )
-    }
-
-    /// The next batch to send, if one may go now. A stage starts when nothing of the one before it is under way or
-    /// unwritten: after a crash an older row that nobody knows to be done would go again, after the younger one.
-    pub fn next_batch(&mut self, unwritten: bool) -> Option<Batch> {
-        if self.ready.is_empty() && self.on_the_wire == 0 && !unwritten {
-            self.ready = self.stages.pop_front()?.into();
-        }
-        let batch = self.ready.pop_front()?;
-        self.on_the_wire += 1;
-        Some(batch)
-    }
-
-    /// Takes rows out of what is not sent yet: all of them, or those of `keys`. They were never sent.
-    pub fn take_unsent(&mut self, keys: Option<&HashSet<i64>>) -> Vec<i64> {
-        let mut taken = Vec::new();
-        let held = &self.held;
-        let mut keep = |batch: &mut Batch| {
-            batch.rows.retain(|row| {
-                let key = held.get(&row.id).and_then(|held| held.key);
-                let go = keys.is_none_or(|keys| key.is_some_and(|key| keys.contains(&key)));
-                if go {
-                    taken.push(row.id);
-                }
-                !go
-            });
-            !batch.rows.is_empty()
-        };
-        for stage in &mut self.stages {
-            stage.retain_mut(&mut keep);
-        }
-        self.ready.retain_mut(&mut keep);
-        self.stages.retain(|stage| !stage.is_empty());
-        taken
-    }
-
-    /// A row told the id of its record: the later rows of the same record need not ask for it.
-    pub fn tell_followers(&mut self, key: i64, model: &str, odoo_id: i64) {
-        let held = &self.held;
-        for row in self
-            .stages
-            .iter_mut()
-            .flatten()
-            .flat_map(|batch| &mut batch.rows)
-        {
-            if row.model == model
-                && row.odoo_id.is_none()
-                && row.has_record_key
-                && held.get(&row.id).and_then(|held| held.key) == Some(key)
-            {
-                row.odoo_id = Some(odoo_id);
-            }
-        }
-    }
-
-    /// What stays in the claim when `settled` is taken out.
-    pub fn remaining(&self, settled: &HashSet<i64>) -> Remaining {
-        let mut remaining = Remaining::default();
-        let mut keys = HashSet::new();
-        for (id, held) in self.held.iter().filter(|(id, _)| !settled.contains(id)) {
-            remaining.ids.push(*id);
-            keys.extend(held.key);
-        }
-        remaining.keys = keys.into_iter().collect();
-        remaining
-    }
-}
-
 /// Reads and checks one stored row.
 pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<Claimed, Failure> {
     let refuse = |message: String, hint: &str| {
@@ -403,8 +297,12 @@ pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<C
             payload: admitted.fields,
             odoo_id,
             has_record_key: raw.record_key.is_some(),
+            changes: None,
+            circle: None,
         },
         key: raw.key,
+        priority: raw.priority,
+        references: Vec::new(),
         context: model_config.context,
         max_batch: model_config.max_batch.unwrap_or_else(gucs::batch_rows),
     })

@@ -7,6 +7,7 @@
 //! * An ERROR inside a transaction aborts it and the worker goes on; a FATAL ends the process, and the launcher starts another.
 //! * State that matters is in tables: a worker that dies at any point loses nothing.
 
+mod claim;
 mod claiming;
 mod engine;
 mod errand;

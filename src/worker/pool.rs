@@ -1,6 +1,7 @@
 //! Threads that speak HTTP. Everything else of the worker is on its main thread.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,17 +10,25 @@ use std::thread;
 
 type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
-/// A fixed number of threads. A finished job makes [`Pool::readable`] readable.
+/// Most threads of a worker. A connection has as many calls on the wire as it may have, whatever others have: none takes a thread
+/// away from another before there are so many.
+const MOST_THREADS: usize = 256;
+
+/// Threads, started when there is a job for them. A finished job makes [`Pool::readable`] readable.
 pub struct Pool<T> {
     jobs: Sender<Job<T>>,
+    waiting: Arc<Mutex<Receiver<Job<T>>>>,
+    finished: Sender<Result<T, String>>,
     results: Receiver<Result<T, String>>,
     done: Arc<OwnedFd>,
     threads: usize,
+    /// Jobs that were given and whose results were not taken.
+    open: Cell<usize>,
 }
 
 impl<T: Send + 'static> Pool<T> {
-    /// Starts `threads` threads.
-    pub fn start(threads: usize) -> std::io::Result<Self> {
+    /// Starts without threads.
+    pub fn start() -> std::io::Result<Self> {
         // SAFETY: a plain system call; the result is checked.
         let done = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if done < 0 {
@@ -29,48 +38,61 @@ impl<T: Send + 'static> Pool<T> {
         let done = Arc::new(unsafe { OwnedFd::from_raw_fd(done) });
         let (jobs, waiting) = channel::<Job<T>>();
         let (finished, results) = channel();
-        let waiting = Arc::new(Mutex::new(waiting));
-        let blocked = BlockedSignals::all();
-        for number in 0..threads {
-            let (waiting, finished, done) =
-                (Arc::clone(&waiting), finished.clone(), Arc::clone(&done));
-            thread::Builder::new()
-                .name(format!("pg_etl http {number}"))
-                .spawn(move || {
-                    loop {
-                        let job = match waiting.lock() {
-                            Ok(waiting) => waiting.recv(),
-                            Err(_) => return,
-                        };
-                        // The pool is gone: so is its thread.
-                        let Ok(job) = job else { return };
-                        let result = catch_unwind(AssertUnwindSafe(job)).map_err(panic_message);
-                        if finished.send(result).is_err() {
-                            return;
-                        }
-                        ring(&done);
-                    }
-                })?;
-        }
-        drop(blocked);
         Ok(Self {
             jobs,
+            waiting: Arc::new(Mutex::new(waiting)),
+            finished,
             results,
             done,
-            threads,
+            threads: 0,
+            open: Cell::new(0),
         })
     }
 
-    pub fn threads(&self) -> usize {
-        self.threads
-    }
-
-    /// Gives a job to the next free thread.
-    pub fn submit(&self, job: impl FnOnce() -> T + Send + 'static) {
-        // Fails only when every thread is gone, which none does while the pool lives.
+    /// Gives a job to a thread that is free, or to a new one.
+    pub fn submit(&mut self, job: impl FnOnce() -> T + Send + 'static) {
+        self.open.set(self.open.get() + 1);
+        if self.open.get() > self.threads && self.threads < MOST_THREADS {
+            match self.add_thread() {
+                Ok(()) => self.threads += 1,
+                // The system has none left: those that are there do the job in their turn.
+                Err(error) if self.threads > 0 => {
+                    pgrx::log!("pg_etl: no further HTTP thread: {error}");
+                }
+                Err(error) => pgrx::error!("pg_etl: cannot start an HTTP thread: {error}"),
+            }
+        }
+        // Fails only when the receiver is gone, which this keeps.
         if self.jobs.send(Box::new(job)).is_err() {
             pgrx::error!("pg_etl: the HTTP threads are gone");
         }
+    }
+
+    fn add_thread(&self) -> std::io::Result<()> {
+        let (waiting, finished, done) = (
+            Arc::clone(&self.waiting),
+            self.finished.clone(),
+            Arc::clone(&self.done),
+        );
+        let _blocked = BlockedSignals::all();
+        thread::Builder::new()
+            .name(format!("pg_etl http {}", self.threads))
+            .spawn(move || {
+                loop {
+                    let job = match waiting.lock() {
+                        Ok(waiting) => waiting.recv(),
+                        Err(_) => return,
+                    };
+                    // The pool is gone: so is its thread.
+                    let Ok(job) = job else { return };
+                    let result = catch_unwind(AssertUnwindSafe(job)).map_err(panic_message);
+                    if finished.send(result).is_err() {
+                        return;
+                    }
+                    ring(&done);
+                }
+            })
+            .map(drop)
     }
 
     /// What to wait on for a finished job.
@@ -89,7 +111,9 @@ impl<T: Send + 'static> Pool<T> {
                 count.len(),
             )
         };
-        self.results.try_iter().collect()
+        let results: Vec<_> = self.results.try_iter().collect();
+        self.open.set(self.open.get().saturating_sub(results.len()));
+        results
     }
 }
 

@@ -1,16 +1,17 @@
 //! Writing down what became of rows. An answer is kept until it is written: a lock that somebody holds, or a user's trigger that
 //! raises, delays the rows it concerns and nobody else's.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use pg_etl_core::backoff::Backoff;
 use pg_etl_core::failure::{ErrorClass, Failure};
-use pg_etl_core::outbox::{self, Outcome, Patience, Settlement, Tried};
+use pg_etl_core::outbox::{self, Answer, Outcome, Patience, Settlement, Tried};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
+use super::claim::{Claim, Stopped};
 use super::engine::{BRIEFLY, Engine};
-use super::job::Finished;
+use super::job::{Finished, Sent};
 use super::learning::{Teaches, teaches};
 use super::session::{Aborted, transaction, transaction_waiting};
 use crate::connections::store as connections;
@@ -24,6 +25,8 @@ const REWRITE: Backoff = Backoff {
 };
 /// Answers of one connection that may wait to be written while it claims more.
 const MOST_WAITING: usize = 16;
+/// Rows that are settled in one transaction.
+const MOST_TOGETHER: usize = 2_000;
 
 /// Decisions of one claim that are not written down yet.
 pub struct Unsettled {
@@ -88,7 +91,7 @@ impl Engine {
     /// Takes what a thread brought: decides on every row, lets go what follows a row that must come again, and tells the
     /// connection. Nothing is written here.
     pub(super) fn take_in(&mut self, finished: Finished) -> Option<(String, Teaches)> {
-        let (connection, id, outcomes, asked) = match finished {
+        let (connection, id, outcomes, call) = match finished {
             Finished::Probed { connection, result } => {
                 if let Some(lane) = self.lanes.get_mut(&connection) {
                     lane.probing = false;
@@ -103,22 +106,30 @@ impl Engine {
                 connection,
                 claim,
                 outcomes,
-                asked,
-            } => (connection, claim, outcomes, asked),
+                call,
+            } => (connection, claim, outcomes, call),
         };
         let over = self.is_over();
+        let most = self
+            .lanes
+            .get(&connection)
+            .map_or(1, |lane| self.most_calls(lane));
         let lane = self.lanes.get_mut(&connection)?;
         lane.blocked_until = None;
         let calls = lane.take_requests();
+        let mut lesson = Teaches::Nothing;
+        if let Some(call) = &call {
+            if let Some(answer) = pace(&outcomes, call) {
+                let now = Instant::now();
+                lane.pace
+                    .learn(&call.model, call.rows, call.at, answer, most, now);
+            }
+            lesson = teaches(&outcomes);
+        }
         let claim = lane.claims.iter_mut().find(|claim| claim.id == id)?;
-        if asked {
+        if call.is_some() {
             claim.on_the_wire = claim.on_the_wire.saturating_sub(1);
         }
-        let lesson = if !asked {
-            Teaches::Nothing
-        } else {
-            teaches(&outcomes)
-        };
         // What was not sent because our time was over says nothing about the endpoint.
         let lesson = match lesson {
             Teaches::Failed(failure) if over && failure.class == ErrorClass::Unreachable => {
@@ -126,55 +137,11 @@ impl Engine {
             }
             lesson => lesson,
         };
-        let mut rows = Vec::with_capacity(outcomes.len());
-        let mut stopped = HashSet::new();
-        for (row, outcome) in outcomes {
-            let Some(held) = claim.held.get(&row) else {
-                continue;
-            };
-            let tried = Tried {
-                operation: held.operation,
-                attempts: held.attempts,
-                checkable: held.checkable,
-            };
-            let told = match (&outcome, held.key) {
-                (
-                    Outcome::Delivered {
-                        odoo_id: Some(odoo_id),
-                    },
-                    Some(key),
-                ) => Some((key, held.model.clone(), *odoo_id)),
-                _ => None,
-            };
-            let settlement = outbox::settle(
-                tried,
-                outcome,
-                &patience(&self.config, &held.model),
-                &mut rand::rng(),
-            );
-            let goes_on = matches!(
-                &settlement,
-                Settlement::Done { .. } | Settlement::Dead { hold: None, .. }
-            );
-            if let Some(key) = held.key.filter(|_| !goes_on) {
-                stopped.insert(key);
-            }
-            rows.push(columns(row, held.key, settlement));
-            if let Some((key, model, odoo_id)) = told {
-                claim.tell_followers(key, &model, odoo_id);
-            }
+        let rows = decide(claim, outcomes, &self.config);
+        if !rows.is_empty() || calls > 0 {
+            self.unsettled
+                .push_back(Unsettled::new(&connection, id, rows, calls));
         }
-        // What follows a row that must come again goes back with it, unsent.
-        if !stopped.is_empty() {
-            let unsent = claim.take_unsent(Some(&stopped));
-            rows.extend(
-                unsent
-                    .iter()
-                    .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))),
-            );
-        }
-        self.unsettled
-            .push_back(Unsettled::new(&connection, id, rows, calls));
         Some((connection, lesson))
     }
 
@@ -212,6 +179,7 @@ impl Engine {
     }
 
     fn write_all(&mut self, is_due: impl Fn(&Unsettled) -> bool) -> Result<(), Aborted> {
+        self.write_together(&is_due);
         let mut last = None;
         // Of one connection one failure at a time: the others of it are tried in the next turn, and nobody waits for them.
         let mut failed = HashSet::new();
@@ -223,7 +191,7 @@ impl Engine {
                 self.unsettled.push_back(unsettled);
                 continue;
             }
-            let Err(aborted) = self.write(&unsettled) else {
+            let Err(aborted) = self.write(std::slice::from_ref(&unsettled)) else {
                 continue;
             };
             pgrx::log!(
@@ -260,32 +228,80 @@ impl Engine {
         last.map_or(Ok(()), Err)
     }
 
-    fn write(&mut self, unsettled: &Unsettled) -> Result<(), Aborted> {
-        let Some(lane) = self.lanes.get_mut(&unsettled.connection) else {
-            return Ok(());
-        };
-        let Some(claim) = lane
-            .claims
-            .iter_mut()
-            .find(|claim| claim.id == unsettled.claim)
-        else {
-            return Ok(());
-        };
-        let gone: HashSet<i64> = unsettled.rows.iter().map(|row| row.id).collect();
-        let remaining = claim.remaining(&gone);
-        let statements = &mut self.statements;
-        let tally = transaction_waiting(BRIEFLY, || {
-            store::settle(statements, unsettled.claim, &unsettled.rows, remaining)
-        })?;
-        lane.counts.tally += tally;
-        lane.counts.calls += unsettled.calls;
-        for row in &gone {
-            claim.held.remove(row);
+    /// Writes what came back at the same time in one transaction. If that fails, they are written one by one, which finds the cause.
+    fn write_together(&mut self, is_due: &impl Fn(&Unsettled) -> bool) {
+        let untried =
+            |unsettled: &Unsettled| unsettled.tries == 0 && unsettled.not_before.is_none();
+        let (together, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.unsettled)
+            .into_iter()
+            .partition(|unsettled| untried(unsettled) && is_due(unsettled));
+        self.unsettled = rest;
+        let mut together: Vec<Unsettled> = together.into();
+        while !together.is_empty() {
+            let mut rows = 0;
+            let count = together
+                .iter()
+                .take_while(|unsettled| {
+                    rows += unsettled.rows.len();
+                    rows <= MOST_TOGETHER
+                })
+                .count();
+            let part: Vec<Unsettled> = together.drain(..count.max(1)).collect();
+            if part.len() < 2 || self.write(&part).is_err() {
+                self.unsettled.extend(part);
+            }
         }
-        lane.claims.retain(|claim| !claim.held.is_empty());
-        self.totals.tally += tally;
-        self.totals.calls += unsettled.calls;
-        self.delivered += tally.done;
+    }
+
+    fn write(&mut self, unsettled: &[Unsettled]) -> Result<(), Aborted> {
+        let mut gone: BTreeMap<i64, (&str, HashSet<i64>)> = BTreeMap::new();
+        for part in unsettled {
+            let (_, rows) = gone
+                .entry(part.claim)
+                .or_insert((&part.connection, HashSet::new()));
+            rows.extend(part.rows.iter().map(|row| row.id));
+        }
+        let mut remaining = Vec::with_capacity(gone.len());
+        for (claim, (connection, rows)) in &gone {
+            let lane = self.lanes.get(*connection);
+            let held = lane.and_then(|lane| lane.claims.iter().find(|held| held.id == *claim));
+            remaining.extend(held.map(|held| held.remaining(rows)));
+        }
+        let known: HashSet<i64> = remaining.iter().map(|of| of.claim).collect();
+        let parts = unsettled.iter().filter(|part| known.contains(&part.claim));
+        let rows: Vec<(i64, &Settled)> = parts
+            .flat_map(|part| part.rows.iter().map(|row| (part.claim, row)))
+            .collect();
+        let statements = &mut self.statements;
+        let tallies = if rows.is_empty() {
+            Vec::new()
+        } else {
+            transaction_waiting(BRIEFLY, || store::settle(statements, &rows, &remaining))?
+        };
+        for (claim, tally) in tallies {
+            self.totals.tally += tally;
+            self.delivered += tally.done;
+            let connection = gone.get(&claim).map(|(connection, _)| *connection);
+            if let Some(lane) = connection.and_then(|connection| self.lanes.get_mut(connection)) {
+                lane.counts.tally += tally;
+            }
+        }
+        for part in unsettled {
+            self.totals.calls += part.calls;
+            if let Some(lane) = self.lanes.get_mut(&part.connection) {
+                lane.counts.calls += part.calls;
+                for claim in lane
+                    .claims
+                    .iter_mut()
+                    .filter(|claim| claim.id == part.claim)
+                {
+                    claim
+                        .held
+                        .retain(|row, _| !gone[&part.claim].1.contains(row));
+                }
+                lane.claims.retain(|claim| !claim.held.is_empty());
+            }
+        }
         Ok(())
     }
 
@@ -313,14 +329,6 @@ impl Engine {
             >= MOST_WAITING
     }
 
-    /// Claims with answers that are not written down yet.
-    pub(super) fn unwritten(&self) -> HashSet<i64> {
-        self.unsettled
-            .iter()
-            .map(|unsettled| unsettled.claim)
-            .collect()
-    }
-
     /// How long until the next answer may be written.
     pub(super) fn next_write(&self) -> Option<Duration> {
         let now = Instant::now();
@@ -333,6 +341,97 @@ impl Engine {
             })
             .min()
     }
+}
+
+/// What becomes of the rows of a batch. A row that made its record and has a second step to go is not among them.
+fn decide(
+    claim: &mut Claim,
+    outcomes: Vec<(i64, Outcome)>,
+    config: &OutboundConfig,
+) -> Vec<Settled> {
+    let mut rows = Vec::with_capacity(outcomes.len());
+    let mut stopped = Stopped::default();
+    let mut told = HashMap::new();
+    for (row, outcome) in outcomes {
+        let sent = match &outcome {
+            Outcome::Delivered { went_with, .. } => went_with.unwrap_or(row),
+            Outcome::Failed(_) => row,
+        };
+        let Some(held) = claim.held.get(&row) else {
+            continue;
+        };
+        let (key, model) = (held.key, held.model.clone());
+        let tried = Tried {
+            operation: held.operation,
+            attempts: held.attempts,
+            checkable: held.checkable,
+        };
+        let needs = held.needs.clone();
+        if let (
+            Outcome::Delivered {
+                odoo_id: Some(odoo_id),
+                ..
+            },
+            Some(key),
+        ) = (&outcome, key)
+        {
+            told.insert((key, model.clone()), *odoo_id);
+        }
+        match &outcome {
+            Outcome::Delivered { .. } if claim.has_second_step(sent) => continue,
+            Outcome::Delivered { .. } => {}
+            Outcome::Failed(_) => claim.drop_second_step(sent),
+        }
+        let settlement =
+            outbox::settle(tried, outcome, &patience(config, &model), &mut rand::rng());
+        let mut settled = columns(row, key, settlement);
+        if settled.class == Some(ErrorClass::Dependency.name()) {
+            settled.needs = needs;
+        }
+        // Where it waits for a record that is on its way here it comes again, even if its attempts are over.
+        let comes_again = settled.status == "queued" || settled.needs.is_some();
+        if comes_again {
+            stopped.rows.insert(row);
+        }
+        if comes_again || settled.hold.is_some() {
+            stopped.keys.extend(key);
+        }
+        rows.push(settled);
+    }
+    claim.tell_followers(&told);
+    // What follows a row that must come again goes back with it, unsent.
+    if !stopped.is_empty() {
+        let unsent = claim.take_unsent(Some(&stopped));
+        let settled: HashSet<i64> = rows.iter().map(|row| row.id).collect();
+        rows.extend(
+            unsent
+                .iter()
+                .filter(|row| !settled.contains(row))
+                .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))),
+        );
+    }
+    rows
+}
+
+/// What the outcomes of a batch say about how much the endpoint bears.
+fn pace(outcomes: &[(i64, Outcome)], call: &Sent) -> Option<Answer> {
+    let mut delivered = 0;
+    for (_, outcome) in outcomes {
+        match outcome {
+            Outcome::Delivered { .. } => delivered += 1,
+            Outcome::Failed(failure) => match failure.class {
+                ErrorClass::Throttled | ErrorClass::Conflict => return Some(Answer::TooMany),
+                ErrorClass::TooLarge | ErrorClass::Unknown => return Some(Answer::TooMuch),
+                // Nothing was sent, or it is about the row.
+                _ => {}
+            },
+        }
+    }
+    let took = call.took;
+    (delivered > 0).then_some(Answer::Fine {
+        rows: delivered,
+        took,
+    })
 }
 
 fn patience(config: &OutboundConfig, model: &str) -> Patience {
@@ -363,9 +462,13 @@ fn columns(id: i64, key: Option<i64>, settlement: Settlement) -> Settled {
         wait: 0.0,
         refund: false,
         hold: None,
+        went_with: None,
+        needs: None,
     };
     match settlement {
-        Settlement::Done { odoo_id } => row.odoo_id = odoo_id,
+        Settlement::Done { odoo_id, went_with } => {
+            (row.odoo_id, row.went_with) = (odoo_id, went_with);
+        }
         Settlement::Retry {
             wait,
             refund,
@@ -408,5 +511,7 @@ fn returned(id: i64, key: Option<i64>) -> Settled {
         wait: 0.0,
         refund: true,
         hold: None,
+        went_with: None,
+        needs: None,
     }
 }

@@ -71,6 +71,7 @@ impl Target {
             operation: rows[0].operation,
             context: Map::new(),
             rows,
+            joined: std::collections::BTreeMap::new(),
         };
         let cx = DeliverContext {
             namespace: &self.namespace,
@@ -100,6 +101,8 @@ impl Target {
             odoo_id: None,
             external_id: external_id(&self.namespace, "odoo", model, Identity::RecordKey(key)),
             has_record_key: true,
+            changes: None,
+            circle: None,
         }
     }
 
@@ -194,7 +197,9 @@ fn each_of(targets: &[Target], test: impl Fn(&Target)) {
 
 fn id(outcome: &Outcome) -> i64 {
     match outcome {
-        Outcome::Delivered { odoo_id: Some(id) } => *id,
+        Outcome::Delivered {
+            odoo_id: Some(id), ..
+        } => *id,
         other => panic!("{other:?}"),
     }
 }
@@ -290,7 +295,7 @@ fn partners_are_created_once_updated_and_deleted() {
         let gone = t.deliver(&client, rows(Operation::Delete, "x"));
         assert!(
             gone.iter()
-                .all(|outcome| *outcome == Outcome::Delivered { odoo_id: None }),
+                .all(|outcome| *outcome == Outcome::delivered(None)),
             "{gone:?}"
         );
     });
@@ -459,7 +464,7 @@ fn one_bad_row_fails_alone() {
             .collect();
         deletes[1].odoo_id = Some(99_999_999);
         let outcomes = t.deliver(&client, deletes);
-        assert_eq!(outcomes[1], Outcome::Delivered { odoo_id: None });
+        assert_eq!(outcomes[1], Outcome::delivered(None));
         assert_eq!(id(&outcomes[0]), ids[0]);
     });
 }
@@ -659,7 +664,7 @@ fn racing_creates_make_one_record_each() {
         let mut ids = std::collections::BTreeSet::new();
         for outcome in outcomes.iter().flatten() {
             match outcome {
-                Outcome::Delivered { odoo_id } => {
+                Outcome::Delivered { odoo_id, .. } => {
                     ids.insert(odoo_id.unwrap());
                 }
                 Outcome::Failed(failure) => {
@@ -823,6 +828,7 @@ fn a_good_connection_is_reported() {
             operation: row.operation,
             context: Map::new(),
             rows: vec![row],
+            joined: std::collections::BTreeMap::new(),
         };
         let stop = || false;
         let cx = DeliverContext {

@@ -51,6 +51,8 @@ fn row(id: i64, operation: Operation, payload: Value) -> Row {
             Identity::RecordKey(&id.to_string()),
         ),
         has_record_key: true,
+        changes: None,
+        circle: None,
     }
 }
 
@@ -72,6 +74,7 @@ fn send(client: &Client, rows: Vec<Row>) -> Vec<Outcome> {
         operation: rows[0].operation,
         context: Map::new(),
         rows,
+        joined: std::collections::BTreeMap::new(),
     };
     let stop = || false;
     let outcomes = deliver(
@@ -318,7 +321,7 @@ fn an_exception_without_a_verdict_is_traced_to_its_row() {
         .iter()
         .zip(1..)
         .map(|(made, id)| {
-            let Outcome::Delivered { odoo_id } = made else {
+            let Outcome::Delivered { odoo_id, .. } = made else {
                 panic!()
             };
             Row {
@@ -369,7 +372,7 @@ fn poisoned_rows_fail_alone_in_few_calls() {
                     sim.poison(Poison::new("res.partner", "name", "BAD"));
                     let ids = send(&client, creates(count));
                     for (row, made) in rows.iter_mut().zip(ids) {
-                        let Outcome::Delivered { odoo_id } = made else {
+                        let Outcome::Delivered { odoo_id, .. } = made else {
                             panic!()
                         };
                         row.odoo_id = odoo_id;
@@ -411,7 +414,7 @@ fn a_call_is_sent_once_and_checked_where_it_can_be() {
         let ids: Vec<Option<i64>> = send(&client, creates(4))
             .into_iter()
             .map(|outcome| match outcome {
-                Outcome::Delivered { odoo_id } => odoo_id,
+                Outcome::Delivered { odoo_id, .. } => odoo_id,
                 Outcome::Failed(failure) => panic!("{failure:?}"),
             })
             .collect();
@@ -466,7 +469,7 @@ fn a_user_that_is_gone_is_no_reason_to_settle_a_delete() {
             Sim::start(Config::default().with_account(7, "sync", "key-of-sync", vec![])).unwrap();
         let client = client_of(&sim, protocol, "sync", "key-of-sync");
         client.fields("res.partner").unwrap();
-        let Outcome::Delivered { odoo_id } = send(&client, creates(1))[0] else {
+        let Outcome::Delivered { odoo_id, .. } = send(&client, creates(1))[0] else {
             panic!()
         };
         sim.remove_account(7);

@@ -244,12 +244,15 @@ mod tests {
             odoo_id,
             external_id: "ns.res_partner_1".to_owned(),
             has_record_key: true,
+            changes: None,
+            circle: None,
         };
         let batch = Batch {
             model: row.model.clone(),
             operation,
             context: Map::new(),
             rows: vec![row],
+            joined: std::collections::BTreeMap::new(),
         };
         let stop = || false;
         let explained = explain(

@@ -1,9 +1,12 @@
-//! From claimed rows to calls.
+//! From claimed rows to calls: join what can be joined, order what refers to each other, batch what travels together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::join::{Nature, join};
+use super::order::{After, Step, order};
 use super::row::{Operation, Row};
 
 /// Rows that travel in one call: one model, one operation, one set of fields, one context.
@@ -13,8 +16,25 @@ pub struct Batch {
     pub operation: Operation,
     /// The Odoo context of the call (language and companies are part of it).
     pub context: Map<String, Value>,
-    /// In the order of their ids; never empty.
+    /// What is sent; never empty.
     pub rows: Vec<Row>,
+    /// By the id of a row that is sent, the rows that were joined to it, as they came and in their order, itself the last.
+    pub joined: BTreeMap<i64, Vec<Row>>,
+}
+
+impl Batch {
+    /// The ids of all rows that get an outcome from this batch.
+    pub fn ids(&self) -> impl Iterator<Item = i64> {
+        self.rows.iter().flat_map(|row| self.members(row.id))
+    }
+
+    /// The ids of the rows that `sent` stands for.
+    pub fn members(&self, sent: i64) -> Vec<i64> {
+        match self.joined.get(&sent) {
+            Some(members) => members.iter().map(|row| row.id).collect(),
+            None => vec![sent],
+        }
+    }
 }
 
 /// A row with what the plan must know of it beyond its content.
@@ -26,218 +46,130 @@ pub struct Claimed {
     pub context: Map<String, Value>,
     /// Most rows of its model in one call; at least 1.
     pub max_batch: usize,
+    /// What goes first: the higher.
+    pub priority: i16,
+    /// The records that its values refer to by external id.
+    pub references: Vec<Reference>,
 }
 
-/// Groups claimed rows into stages. The batches of one stage may go at the same time; a stage starts when the one before it is
-/// done. A key has at most one row in a stage, and its rows are in stages in the order of their ids.
+/// A value that refers to a record by its external id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The field of the payload in which it stands, at whatever depth.
+    pub field: String,
+    pub external_id: String,
+    /// Model and record key, where it was given by these.
+    pub record: Option<(String, String)>,
+}
+
+/// A batch, and what its rows wait for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    pub batch: Batch,
+    /// By the id of a row that is sent. The batch may go when all of these have come true; what is not in the plan has.
+    pub after: BTreeMap<i64, BTreeSet<After>>,
+    pub priority: i16,
+}
+
+/// From claimed rows to batches, in an order in which they may go one by one; batches that do not wait for each other may go at the
+/// same time. A row may be sent in two steps: then it stands in two batches, and the second one settles it.
 #[must_use]
-pub fn plan(mut claimed: Vec<Claimed>) -> Vec<Vec<Batch>> {
+pub fn plan(mut claimed: Vec<Claimed>, nature: &dyn Fn(&str, &str) -> Nature) -> Vec<Planned> {
     claimed.sort_by_key(|claimed| claimed.row.id);
-    let mut rank_of_key: HashMap<i64, usize> = HashMap::new();
-    // Ordered by what makes a batch, then by id: a plan is the same whenever it is made.
-    let mut stages: BTreeMap<usize, BTreeMap<BatchKey, Vec<Claimed>>> = BTreeMap::new();
-    for claimed in claimed {
-        let stage = match claimed.key {
-            None => 0,
-            Some(key) => {
-                let rank = rank_of_key.entry(key).or_default();
-                *rank += 1;
-                *rank - 1
-            }
-        };
-        stages
-            .entry(stage)
-            .or_default()
-            .entry(BatchKey::of(&claimed))
-            .or_default()
-            .push(claimed);
+    let mut groups: BTreeMap<BatchKey, Vec<Step>> = BTreeMap::new();
+    for step in order(join(claimed, nature)) {
+        groups.entry(BatchKey::of(&step)).or_default().push(step);
     }
-    stages
-        .into_values()
-        .map(|groups| {
-            groups
-                .into_iter()
-                .flat_map(|(key, group)| key.into_batches(group))
-                .collect()
-        })
+    groups
+        .into_iter()
+        .flat_map(|(key, steps)| key.into_batches(steps))
         .collect()
 }
 
+/// What travels together, and in which order it goes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct BatchKey {
-    /// Creates of a stage first: later ones may refer to them.
+    level: usize,
+    priority: Reverse<i16>,
     operation: Operation,
     model: String,
     fields: BTreeSet<String>,
     /// JSON text: two contexts are one when they read the same.
     context: String,
     known: bool,
+    has_changes: bool,
     max_batch: usize,
 }
 
 impl BatchKey {
-    fn of(claimed: &Claimed) -> Self {
-        let fields = match claimed.row.operation {
+    fn of(step: &Step) -> Self {
+        let row = &step.sent.row;
+        let fields = match row.operation {
             // Whatever is in a call goes as it is; whatever is in a delete does not go at all.
             Operation::Call | Operation::Delete => BTreeSet::new(),
             Operation::Upsert | Operation::Create | Operation::Update => {
-                claimed.row.payload.keys().cloned().collect()
+                row.payload.keys().cloned().collect()
             }
         };
         Self {
-            operation: claimed.row.operation,
-            model: claimed.row.model.clone(),
+            level: step.level,
+            priority: Reverse(step.sent.priority),
+            operation: row.operation,
+            model: row.model.clone(),
             fields,
-            context: Value::Object(claimed.context.clone()).to_string(),
-            known: claimed.row.odoo_id.is_some(),
+            context: context_text(&step.sent.context),
+            known: row.odoo_id.is_some(),
+            has_changes: row.changes.is_some(),
             // Each method call is its own request.
-            max_batch: if claimed.row.operation == Operation::Call {
+            max_batch: if row.operation == Operation::Call {
                 1
             } else {
-                claimed.max_batch.max(1)
+                step.sent.max_batch.max(1)
             },
         }
     }
 
-    fn into_batches(self, group: Vec<Claimed>) -> Vec<Batch> {
-        let mut batches: Vec<Batch> = Vec::new();
-        for claimed in group {
-            match batches.last_mut() {
-                Some(batch) if batch.rows.len() < self.max_batch => batch.rows.push(claimed.row),
-                _ => batches.push(Batch {
-                    model: self.model.clone(),
-                    operation: self.operation,
-                    context: claimed.context,
-                    rows: vec![claimed.row],
-                }),
+    fn into_batches(self, steps: Vec<Step>) -> Vec<Planned> {
+        let mut batches: Vec<Planned> = Vec::new();
+        for step in steps {
+            if batches
+                .last()
+                .is_none_or(|planned| planned.batch.rows.len() >= self.max_batch)
+            {
+                batches.push(Planned {
+                    batch: Batch {
+                        model: self.model.clone(),
+                        operation: self.operation,
+                        context: step.sent.context.clone(),
+                        rows: Vec::new(),
+                        joined: BTreeMap::new(),
+                    },
+                    after: BTreeMap::new(),
+                    priority: self.priority.0,
+                });
             }
+            let Some(planned) = batches.last_mut() else {
+                continue;
+            };
+            let id = step.sent.row.id;
+            if !step.after.is_empty() {
+                planned.after.insert(id, step.after);
+            }
+            if !step.members.is_empty() {
+                planned.batch.joined.insert(id, step.members);
+            }
+            planned.batch.rows.push(step.sent.row);
         }
         batches
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    fn claimed(id: i64, operation: Operation, key: Option<i64>, payload: Value) -> Claimed {
-        let Value::Object(payload) = payload else {
-            panic!("payload")
-        };
-        let row = Row {
-            id,
-            model: "res.partner".into(),
-            operation,
-            payload,
-            odoo_id: None,
-            external_id: format!("n.{id}"),
-            has_record_key: key.is_some(),
-        };
-        Claimed {
-            row,
-            key,
-            context: Map::new(),
-            max_batch: 100,
-        }
+fn context_text(context: &Map<String, Value>) -> String {
+    if context.is_empty() {
+        return String::new();
     }
-
-    fn ids(stages: &[Vec<Batch>]) -> Vec<Vec<Vec<i64>>> {
-        stages
-            .iter()
-            .map(|stage| {
-                stage
-                    .iter()
-                    .map(|batch| batch.rows.iter().map(|row| row.id).collect())
-                    .collect()
-            })
-            .collect()
-    }
-
-    #[test]
-    fn one_set_of_fields_is_one_call() {
-        let stages = plan(vec![
-            claimed(2, Operation::Create, None, json!({"name": "b"})),
-            claimed(1, Operation::Create, None, json!({"name": "a"})),
-            claimed(
-                3,
-                Operation::Create,
-                None,
-                json!({"name": "c", "email": "c@x"}),
-            ),
-        ]);
-        assert_eq!(ids(&stages), [[vec![3], vec![1, 2]]]);
-    }
-
-    #[test]
-    fn rows_of_one_record_go_in_stages() {
-        let stages = plan(vec![
-            claimed(1, Operation::Create, Some(7), json!({"name": "a"})),
-            claimed(2, Operation::Update, Some(7), json!({"name": "b"})),
-            claimed(3, Operation::Create, Some(8), json!({"name": "c"})),
-            claimed(4, Operation::Delete, Some(7), json!({})),
-        ]);
-        assert_eq!(
-            ids(&stages),
-            [vec![vec![1, 3]], vec![vec![2]], vec![vec![4]]]
-        );
-    }
-
-    #[test]
-    fn another_context_is_another_call_and_calls_go_alone() {
-        let mut german = claimed(2, Operation::Update, Some(2), json!({"name": "b"}));
-        german.context.insert("lang".into(), json!("de_DE"));
-        let stages = plan(vec![
-            claimed(1, Operation::Update, Some(1), json!({"name": "a"})),
-            german,
-            claimed(3, Operation::Call, Some(3), json!({"method": "x"})),
-            claimed(4, Operation::Call, Some(4), json!({"method": "x"})),
-        ]);
-        assert_eq!(stages[0].len(), 4);
-    }
-
-    #[test]
-    fn a_batch_has_at_most_max_batch_rows() {
-        let stages = plan(
-            (0..250)
-                .map(|id| claimed(id, Operation::Create, None, json!({"name": "a"})))
-                .collect(),
-        );
-        assert_eq!(
-            stages[0]
-                .iter()
-                .map(|batch| batch.rows.len())
-                .collect::<Vec<_>>(),
-            [100, 100, 50]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_row_is_lost_or_doubled_and_keys_keep_their_order(
-            rows in prop::collection::vec((0usize..5, prop::option::of(0i64..6), 0usize..3), 0..200)
-        ) {
-            let claimed: Vec<Claimed> = rows.iter().enumerate().map(|(id, (operation, key, fields))| {
-                let payload: Map<String, Value> = (0..*fields).map(|n| (format!("f{n}"), json!(n))).collect();
-                claimed(id as i64, Operation::ALL[*operation], *key, Value::Object(payload))
-            }).collect();
-            let keys: HashMap<i64, Option<i64>> = claimed.iter().map(|c| (c.row.id, c.key)).collect();
-            let stages = plan(claimed);
-            let mut seen: Vec<i64> = Vec::new();
-            let mut last_of_key: HashMap<i64, i64> = HashMap::new();
-            for stage in &stages {
-                let mut keys_of_stage = BTreeSet::new();
-                for row in stage.iter().flat_map(|batch| &batch.rows) {
-                    seen.push(row.id);
-                    if let Some(key) = keys[&row.id] {
-                        prop_assert!(keys_of_stage.insert(key), "two rows of a key in one stage");
-                        prop_assert!(last_of_key.insert(key, row.id).is_none_or(|last| last < row.id), "order");
-                    }
-                }
-            }
-            seen.sort_unstable();
-            prop_assert_eq!(seen, (0..rows.len() as i64).collect::<Vec<_>>());
-        }
-    }
+    Value::Object(context.clone()).to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,13 +64,33 @@ pub struct Row {
     pub external_id: String,
     /// Whether the row names its record by a record key. Without one, and without `odoo_id`, only a create makes sense.
     pub has_record_key: bool,
+    /// For a create that later changes of the record were joined to: the changes alone. They are what a record gets that was
+    /// there before, for a create never touches it.
+    pub changes: Option<Map<String, Value>>,
+    /// For a record that refers to itself through others: the way round, for people.
+    pub circle: Option<String>,
 }
 
 /// What became of one row of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// It took effect in Odoo, now or before; the id of the record where there is one.
-    Delivered { odoo_id: Option<i64> },
+    Delivered {
+        odoo_id: Option<i64>,
+        /// The row in whose call it travelled, where that was a later one of the same record.
+        went_with: Option<i64>,
+    },
     /// It did not, or nobody knows: the class says which.
     Failed(Failure),
+}
+
+impl Outcome {
+    /// Delivered in a call of its own.
+    #[must_use]
+    pub fn delivered(odoo_id: Option<i64>) -> Self {
+        Self::Delivered {
+            odoo_id,
+            went_with: None,
+        }
+    }
 }

@@ -32,7 +32,11 @@ pub struct Tried {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Settlement {
     /// It took effect.
-    Done { odoo_id: Option<i64> },
+    Done {
+        odoo_id: Option<i64>,
+        /// The row in whose call it travelled.
+        went_with: Option<i64>,
+    },
     /// It goes back and is due again after `wait`. `refund`: the attempt is taken back, for nothing was sent.
     Retry {
         wait: Duration,
@@ -55,7 +59,9 @@ pub fn settle(
     rng: &mut impl Rng,
 ) -> Settlement {
     let failure = match outcome {
-        Outcome::Delivered { odoo_id } => return Settlement::Done { odoo_id },
+        Outcome::Delivered { odoo_id, went_with } => {
+            return Settlement::Done { odoo_id, went_with };
+        }
         Outcome::Failed(failure) => failure,
     };
     let retry = |failure: Failure, hold, rng: &mut _| {

@@ -20,6 +20,8 @@ use crate::odoo::values::cell::{Sheet, matrix};
 pub(super) struct Record<'v> {
     pub external_id: String,
     pub values: &'v Values,
+    /// What it gets where it was there before; without them, `values`.
+    pub changes: Option<&'v Values>,
     /// The field in which a line names its record.
     pub back: Option<&'v str>,
 }
@@ -48,12 +50,17 @@ impl Delivery<'_> {
             .map(|ready| Record {
                 external_id: ready.row.external_id.clone(),
                 values: &ready.values,
+                changes: ready.changes.as_ref(),
                 back: None,
             })
             .collect();
-        let sheets = sheets(&records);
-        let ids = self.load(&batch.model, &sheets);
-        let ids = self.complete(&batch.model, &sheets, ids);
+        let ids = if records.iter().any(|record| record.changes.is_some()) {
+            self.upsert_records(&batch.model, &records)
+        } else {
+            let sheets = sheets(&records);
+            let ids = self.load(&batch.model, &sheets);
+            self.complete(&batch.model, &sheets, ids)
+        };
         for (ready, id) in ready.iter().zip(ids) {
             self.settle(ready.row, id);
         }

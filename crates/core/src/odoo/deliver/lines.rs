@@ -63,6 +63,7 @@ impl Delivery<'_> {
             .map(|(_, name, values)| Record {
                 external_id: name.clone(),
                 values,
+                changes: None,
                 back: Some(back),
             })
             .collect();

@@ -6,6 +6,7 @@
 //! | upsert | create-once `load`, then an update of what was there before | [`upsert`] |
 //! | update | `web_save_multi`, one `write` for equal values, or `write` per row on an Odoo without the former | [`update`] |
 //! | delete | find what is still there, `unlink` it, make sure of the rest | [`delete`] |
+//! | create with later changes | create-once `load`, then an update by the changes of what was there before | [`create`] |
 //! | call | the method itself, row by row, guarded by `unless` | [`method`] |
 //!
 //! What must stay true:
@@ -13,9 +14,11 @@
 //! * A refusal of many is divided until only the bad rows are left ([`divide`]); innocent rows are delivered.
 //! * After a call whose outcome is unknown, and after the endpoint stopped answering or letting us in, nothing more is
 //!   sent. Rows that were not sent say so by a class that counts no attempt.
+//! * Of rows that were joined, one bad row takes down no other: they are sent again one after another ([`apart`]).
 //! * Every program can run again from its start: what took effect before has no second effect, except a method call,
 //!   which is never sent again here.
 
+mod apart;
 mod create;
 mod delete;
 mod divide;
@@ -30,7 +33,7 @@ mod upsert;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::call::Call;
 use super::client::Client;
@@ -55,7 +58,7 @@ pub struct DeliverContext<'a> {
 
 /// Delivers `batch` and returns exactly one outcome per row, by row id. Never retries what may have taken effect.
 pub fn deliver(client: &Client, batch: &Batch, cx: &DeliverContext<'_>) -> Vec<(i64, Outcome)> {
-    deliver_through(client, batch, cx)
+    apart::deliver(client, batch, cx)
 }
 
 /// [`deliver`] through anything that answers like a client.
@@ -112,6 +115,8 @@ struct Delivery<'a> {
 struct Ready<'a> {
     row: &'a Row,
     values: Values,
+    /// Of a create that was joined: what a record gets that was there before.
+    changes: Option<Values>,
 }
 
 impl Delivery<'_> {
@@ -161,15 +166,29 @@ impl Delivery<'_> {
     ) -> Vec<Ready<'r>> {
         let mut ready = Vec::new();
         for row in rows {
-            match self.read_one(row, purpose) {
-                Ok(values) => ready.push(Ready { row, values }),
-                Err(failure) => self.fail(row, failure),
+            let values = self.read_one(row, &row.payload, purpose);
+            let changes = row
+                .changes
+                .as_ref()
+                .map(|changes| self.read_one(row, changes, Purpose::Upsert));
+            match (values, changes.transpose()) {
+                (Ok(values), Ok(changes)) => ready.push(Ready {
+                    row,
+                    values,
+                    changes,
+                }),
+                (Err(failure), _) | (_, Err(failure)) => self.fail(row, failure),
             }
         }
         ready
     }
 
-    fn read_one(&mut self, row: &Row, purpose: Purpose) -> Result<Values, Failure> {
+    fn read_one(
+        &mut self,
+        row: &Row,
+        payload: &Map<String, Value>,
+        purpose: Purpose,
+    ) -> Result<Values, Failure> {
         // Also halts where the description cannot be had, so that not every row asks for it.
         self.fields(&self.batch.model)?;
         let reader = Reader {
@@ -181,7 +200,7 @@ impl Delivery<'_> {
             read_payload(
                 reader,
                 &self.batch.model,
-                &row.payload,
+                payload,
                 purpose,
                 &row.external_id,
             )
@@ -203,10 +222,19 @@ impl Delivery<'_> {
     }
 
     fn deliver_row(&mut self, row: &Row, odoo_id: Option<i64>) {
-        self.outcomes.insert(row.id, Outcome::Delivered { odoo_id });
+        self.outcomes.insert(row.id, Outcome::delivered(odoo_id));
     }
 
-    fn fail(&mut self, row: &Row, failure: Failure) {
+    fn fail(&mut self, row: &Row, mut failure: Failure) {
+        let about_the_row = matches!(
+            failure.class,
+            ErrorClass::Invalid | ErrorClass::Dependency | ErrorClass::Server
+        );
+        if let Some(circle) = row.circle.as_ref().filter(|_| about_the_row) {
+            failure = failure.with_remedy(format!(
+                "It refers to itself through others ({circle}), so that one reference of the circle was left for a second step; Odoo refused it. Make one of these records without the reference, and set it by an update."
+            ));
+        }
         self.outcomes.insert(row.id, Outcome::Failed(failure));
     }
 

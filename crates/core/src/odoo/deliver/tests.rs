@@ -86,6 +86,8 @@ fn row(
         odoo_id,
         external_id: format!("ns.x_{}", id % 7),
         has_record_key,
+        changes: None,
+        circle: None,
     }
 }
 
@@ -95,6 +97,7 @@ fn run(gateway: &Scripted, operation: Operation, rows: Vec<Row>) -> Vec<(i64, Ou
         operation,
         context: Map::new(),
         rows,
+        joined: std::collections::BTreeMap::new(),
     };
     let stop = || false;
     deliver_through(
@@ -272,7 +275,7 @@ fn an_external_id_is_never_twice_in_one_load() {
     assert!(
         outcomes
             .iter()
-            .all(|(_, outcome)| *outcome == Outcome::Delivered { odoo_id: Some(1) }),
+            .all(|(_, outcome)| *outcome == Outcome::delivered(Some(1))),
         "{outcomes:?}"
     );
 }

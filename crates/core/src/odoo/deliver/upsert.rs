@@ -20,6 +20,7 @@ impl Delivery<'_> {
             .map(|ready| Record {
                 external_id: ready.row.external_id.clone(),
                 values: &ready.values,
+                changes: None,
                 back: None,
             })
             .collect();
@@ -66,7 +67,11 @@ impl Delivery<'_> {
         );
         let allowed: Vec<Values> = old
             .iter()
-            .map(|place| self.changeable(model, records[*place].values, records[*place].back))
+            .map(|place| {
+                let record = &records[*place];
+                let values = record.changes.unwrap_or(record.values);
+                self.changeable(model, values, record.back)
+            })
             .collect();
         let changes: Vec<Change<'_>> = old
             .iter()

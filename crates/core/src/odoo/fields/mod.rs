@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
+use crate::outbox::Nature;
 
 pub use catalog::Catalog;
 pub use check::{Purpose, check};
@@ -96,6 +97,16 @@ impl ModelFields {
 }
 
 impl Field {
+    /// What joining several changes of a record must know of the field.
+    #[must_use]
+    pub fn nature(&self) -> Nature {
+        match self.kind.as_str() {
+            "one2many" | "properties" | "json" => Nature::Partial,
+            _ if self.computed || self.related || !self.store => Nature::Computed,
+            _ => Nature::Plain,
+        }
+    }
+
     fn from_json(field: &Map<String, Value>) -> Option<Self> {
         let text = |key: &str| field.get(key).and_then(Value::as_str).map(str::to_owned);
         let is = |key: &str| field.get(key).and_then(Value::as_bool).unwrap_or(false);

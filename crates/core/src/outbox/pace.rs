@@ -1,0 +1,256 @@
+//! How much an endpoint bears: rows per call and calls at a time follow its answers, up by little steps and down by half.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Rows of a first call.
+const FIRST_ROWS: f64 = 100.0;
+/// What a full call that came back quickly adds to the next ones of its model.
+const MORE_ROWS: f64 = 50.0;
+/// A call that took no longer may be larger; Odoo's own limit for a request is 120 s.
+const QUICK: Duration = Duration::from_secs(2);
+/// A call that took longer is too large: others wait behind it, and it comes near limits of proxies.
+const SLOW: Duration = Duration::from_secs(15);
+/// Calls at a time to begin with: Odoo's default of workers.
+const FIRST_CALLS: f64 = 2.0;
+/// Models whose size is remembered.
+const MOST_MODELS: usize = 1_000;
+/// Time over which throughput is measured.
+const SPAN: Duration = Duration::from_millis(250);
+/// A longer gap between answers was idleness.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// What a call said about the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It did what was asked.
+    Fine { rows: usize, took: Duration },
+    /// Too many at a time: throttled, in conflict with another call.
+    TooMany,
+    /// Too much in one: refused for its size, no answer in time.
+    TooMuch,
+}
+
+/// The pace of one connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pace {
+    calls: f64,
+    /// Answers to calls that went before this do not slow us down a second time.
+    slowed: Option<Instant>,
+    rows: HashMap<String, f64>,
+    per_second: f64,
+    since: Option<Instant>,
+    counted: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            calls: FIRST_CALLS,
+            slowed: None,
+            rows: HashMap::new(),
+            per_second: 0.0,
+            since: None,
+            counted: 0,
+        }
+    }
+}
+
+impl Pace {
+    /// Calls that may be on the wire at a time; `most` is the bound that was configured.
+    #[must_use]
+    pub fn calls(&self, most: usize) -> usize {
+        (self.calls as usize).clamp(1, most.max(1))
+    }
+
+    /// Rows of `model` that one call may have.
+    #[must_use]
+    pub fn rows(&self, model: &str, most: usize) -> usize {
+        let rows = self.rows.get(model).copied().unwrap_or(FIRST_ROWS);
+        (rows as usize).clamp(1, most.max(1))
+    }
+
+    /// Rows delivered per second, lately.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        self.per_second
+    }
+
+    /// Learns from the answer to a call of `sent` rows of `model` that went at `sent_at`; `most_calls` is the bound that was
+    /// configured.
+    pub fn learn(
+        &mut self,
+        model: &str,
+        sent: usize,
+        sent_at: Instant,
+        answer: Answer,
+        most_calls: usize,
+        now: Instant,
+    ) {
+        match answer {
+            Answer::Fine { rows, took } => {
+                self.count(rows, now);
+                // One more when each of those that may go has come back once.
+                self.calls = (self.calls + 1.0 / self.calls).min(most_calls.max(1) as f64);
+                let size = self.size(model);
+                if took > SLOW && sent > 1 {
+                    *size = (*size).min(sent as f64) / 2.0;
+                } else if took < QUICK && sent as f64 >= *size {
+                    *size = (*size + MORE_ROWS).min(1_000_000.0);
+                }
+            }
+            Answer::TooMany => self.slow_down(model, sent, sent_at, now),
+            Answer::TooMuch => {
+                let size = self.size(model);
+                *size = ((*size).min(sent as f64) / 2.0).max(1.0);
+                self.slow_down(model, 0, sent_at, now);
+            }
+        }
+    }
+
+    fn slow_down(&mut self, model: &str, sent: usize, sent_at: Instant, now: Instant) {
+        if self.slowed.is_some_and(|slowed| sent_at < slowed) {
+            return;
+        }
+        self.slowed = Some(now);
+        if self.calls >= 2.0 {
+            self.calls /= 2.0;
+            return;
+        }
+        self.calls = 1.0;
+        // Alone and still in the way of others: then less at a time.
+        if sent > 1 {
+            let size = self.size(model);
+            *size = ((*size).min(sent as f64) / 2.0).max(1.0);
+        }
+    }
+
+    fn size(&mut self, model: &str) -> &mut f64 {
+        if self.rows.len() >= MOST_MODELS && !self.rows.contains_key(model) {
+            self.rows.clear();
+        }
+        self.rows.entry(model.to_owned()).or_insert(FIRST_ROWS)
+    }
+
+    fn count(&mut self, rows: usize, now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        let span = now.saturating_duration_since(since);
+        if span > IDLE {
+            (self.since, self.counted) = (Some(now), rows);
+            return;
+        }
+        self.counted += rows;
+        if span >= SPAN {
+            let now_per_second = self.counted as f64 / span.as_secs_f64();
+            self.per_second = (self.per_second + now_per_second) / 2.0;
+            (self.since, self.counted) = (Some(now), 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct World {
+        pace: Pace,
+        now: Instant,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                pace: Pace::default(),
+                now: Instant::now(),
+            }
+        }
+
+        fn answer(&mut self, sent: usize, answer: Answer) {
+            let sent_at = self.now;
+            self.now += Duration::from_millis(100);
+            self.pace.learn("m", sent, sent_at, answer, 8, self.now);
+        }
+
+        fn fine(&mut self, took_ms: u64) {
+            let rows = self.pace.rows("m", 500);
+            let took = Duration::from_millis(took_ms);
+            self.answer(rows, Answer::Fine { rows, took });
+        }
+    }
+
+    #[test]
+    fn quick_answers_raise_both_up_to_their_bounds() {
+        let mut world = World::new();
+        assert_eq!((world.pace.calls(8), world.pace.rows("m", 500)), (2, 100));
+        for _ in 0..60 {
+            world.fine(300);
+        }
+        assert_eq!((world.pace.calls(8), world.pace.rows("m", 500)), (8, 500));
+        assert_eq!((world.pace.calls(3), world.pace.rows("m", 1)), (3, 1));
+        assert_eq!(world.pace.rows("another", 500), 100);
+    }
+
+    #[test]
+    fn a_call_that_was_not_full_says_nothing_about_size() {
+        let mut world = World::new();
+        let took = Duration::from_millis(1);
+        world.answer(7, Answer::Fine { rows: 7, took });
+        assert_eq!(world.pace.rows("m", 500), 100);
+    }
+
+    #[test]
+    fn slow_answers_halve_the_size() {
+        let mut world = World::new();
+        world.fine(20_000);
+        assert_eq!(world.pace.rows("m", 500), 50);
+        for _ in 0..20 {
+            world.fine(20_000);
+        }
+        assert_eq!(world.pace.rows("m", 500), 1);
+    }
+
+    #[test]
+    fn what_is_too_large_is_halved_and_what_is_too_many_goes_in_fewer_calls() {
+        let mut world = World::new();
+        for _ in 0..60 {
+            world.fine(300);
+        }
+        world.answer(500, Answer::TooMany);
+        assert_eq!((world.pace.calls(8), world.pace.rows("m", 500)), (4, 500));
+        world.answer(500, Answer::TooMuch);
+        assert_eq!((world.pace.calls(8), world.pace.rows("m", 500)), (2, 250));
+        world.answer(250, Answer::TooMany);
+        world.answer(250, Answer::TooMany);
+        assert_eq!((world.pace.calls(8), world.pace.rows("m", 500)), (1, 125));
+    }
+
+    #[test]
+    fn calls_that_were_on_the_wire_together_slow_down_once() {
+        let mut world = World::new();
+        for _ in 0..60 {
+            world.fine(300);
+        }
+        let sent_at = world.now;
+        for _ in 0..8 {
+            world.now += Duration::from_millis(1);
+            world
+                .pace
+                .learn("m", 500, sent_at, Answer::TooMany, 8, world.now);
+        }
+        assert_eq!(world.pace.calls(8), 4);
+    }
+
+    #[test]
+    fn throughput_is_that_of_the_last_moments() {
+        let mut world = World::new();
+        for _ in 0..100 {
+            let took = Duration::from_millis(1);
+            world.answer(10, Answer::Fine { rows: 10, took });
+        }
+        assert!(
+            (90.0..150.0).contains(&world.pace.per_second()),
+            "{}",
+            world.pace.per_second()
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! One claim in hand: what of it waits, for what, and what is on the wire.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use pg_etl_core::odoo::Client;
+use pg_etl_core::odoo::values::{Naming, may_refer, references};
+use pg_etl_core::outbox::{self, After, Batch, Claimed, Nature, Operation, Outcome, Pace, Planned};
+
+use super::lane::check;
+use crate::outbox::store::{BETWEEN_RECORDS, ClaimedRows, OutboundConfig, Remaining, record_name};
+
+/// What the settle must know of a row on its way.
+pub struct Held {
+    pub key: Option<i64>,
+    pub operation: Operation,
+    pub attempts: u32,
+    pub checkable: bool,
+    pub model: String,
+    /// The records it refers to by key, as `settle.sql` takes them.
+    pub needs: Option<String>,
+}
+
+/// One claim: what of it is planned, what is on the wire.
+pub struct Claim {
+    pub id: i64,
+    /// Rows that are not settled yet. An older row of a record is written down before a younger one is sent: after a crash an older
+    /// one that nobody knows to be done would go again, after the younger one.
+    pub held: BTreeMap<i64, Held>,
+    /// In the order in which they may go.
+    waiting: Vec<Planned>,
+    /// Rows that made their record and have a second step to go.
+    made: HashSet<i64>,
+    pub on_the_wire: usize,
+    /// Bytes of payload it came with.
+    pub bytes: usize,
+}
+
+impl Claim {
+    /// Checks and plans claimed rows. Rows that can never be delivered come back with why.
+    pub fn plan(
+        claimed: ClaimedRows,
+        connection: &str,
+        config: &OutboundConfig,
+        client: Option<&Client>,
+        pace: &Pace,
+    ) -> (Self, Vec<(i64, Outcome)>) {
+        let mut held = BTreeMap::new();
+        let mut refused = Vec::new();
+        let mut planned = Vec::new();
+        let mut bytes = 0;
+        let known = Known {
+            connection,
+            config,
+            client,
+        };
+        for raw in claimed.rows {
+            bytes += raw.payload.as_ref().map_or(0, String::len);
+            let mut row = Held {
+                key: raw.key,
+                operation: Operation::Create,
+                attempts: raw.attempts,
+                checkable: false,
+                model: String::new(),
+                needs: None,
+            };
+            let id = raw.id;
+            match check(raw, connection, config) {
+                Ok(mut claimed) => {
+                    known.find_references(&mut claimed);
+                    claimed.max_batch = pace.rows(&claimed.row.model, claimed.max_batch);
+                    row.operation = claimed.row.operation;
+                    row.checkable = claimed.row.payload.contains_key("unless");
+                    row.model.clone_from(&claimed.row.model);
+                    row.needs = needs(&claimed);
+                    planned.push(claimed);
+                }
+                Err(failure) => refused.push((id, Outcome::Failed(failure))),
+            }
+            held.insert(id, row);
+        }
+        let waiting = outbox::plan(planned, &|model, field| known.nature(model, field));
+        let claim = Self {
+            id: claimed.claim,
+            held,
+            waiting,
+            made: HashSet::new(),
+            on_the_wire: 0,
+            bytes,
+        };
+        (claim, refused)
+    }
+
+    fn has_come_true(&self, after: After) -> bool {
+        match after {
+            After::Settled(row) => !self.held.contains_key(&row),
+            After::Made(row) => self.made.contains(&row) || !self.held.contains_key(&row),
+        }
+    }
+
+    fn may_go(&self, planned: &Planned) -> bool {
+        let mut conditions = planned.after.values().flatten();
+        conditions.all(|after| self.has_come_true(*after))
+    }
+
+    /// Batches that may go now; counted no further than `most`.
+    pub fn sendable(&self, most: usize) -> usize {
+        let free = self.waiting.iter().filter(|planned| self.may_go(planned));
+        free.take(most).count()
+    }
+
+    /// The place and the priority of the batch that goes next, if one may go.
+    pub fn next(&self) -> Option<(usize, i16)> {
+        let free = self.waiting.iter().enumerate();
+        free.filter(|(_, planned)| self.may_go(planned))
+            .map(|(at, planned)| (at, planned.priority))
+            .min_by_key(|(at, priority)| (std::cmp::Reverse(*priority), *at))
+    }
+
+    /// Takes the batch at a place that [`Claim::next`] gave.
+    pub fn take(&mut self, at: usize) -> Option<Batch> {
+        if at >= self.waiting.len() {
+            return None;
+        }
+        self.on_the_wire += 1;
+        Some(self.waiting.remove(at).batch)
+    }
+
+    /// Takes rows out of what is not sent yet: all, or those that `stopped` keys and rows concern. They were never sent, or their
+    /// second step was not.
+    pub fn take_unsent(&mut self, stopped: Option<&Stopped>) -> Vec<i64> {
+        let mut taken = BTreeSet::new();
+        let held = &self.held;
+        for planned in &mut self.waiting {
+            let Planned { batch, after, .. } = planned;
+            let leaves = |row: i64, after: Option<&BTreeSet<After>>| {
+                stopped.is_none_or(|stopped| {
+                    let key = held.get(&row).and_then(|held| held.key);
+                    key.is_some_and(|key| stopped.keys.contains(&key))
+                        || after.is_some_and(|after| {
+                            after
+                                .iter()
+                                .any(|after| stopped.rows.contains(&after.row()))
+                        })
+                })
+            };
+            let gone: Vec<i64> = batch
+                .rows
+                .iter()
+                .map(|row| row.id)
+                .filter(|row| leaves(*row, after.get(row)))
+                .collect();
+            for row in &gone {
+                taken.extend(batch.members(*row));
+                batch.joined.remove(row);
+                after.remove(row);
+            }
+            batch.rows.retain(|row| !gone.contains(&row.id));
+        }
+        self.waiting
+            .retain(|planned| !planned.batch.rows.is_empty());
+        taken.retain(|row| self.held.contains_key(row));
+        taken.into_iter().collect()
+    }
+
+    /// Whether the row has a step to go that settles it; then this one made its record.
+    pub fn has_second_step(&mut self, row: i64) -> bool {
+        let has = self
+            .waiting
+            .iter()
+            .any(|planned| planned.batch.rows.iter().any(|waiting| waiting.id == row));
+        if has {
+            self.made.insert(row);
+        }
+        has
+    }
+
+    /// Forgets the second step of a row whose first one failed.
+    pub fn drop_second_step(&mut self, row: i64) {
+        for planned in &mut self.waiting {
+            planned.batch.rows.retain(|waiting| waiting.id != row);
+            planned.after.remove(&row);
+            planned.batch.joined.remove(&row);
+        }
+        self.waiting
+            .retain(|planned| !planned.batch.rows.is_empty());
+    }
+
+    /// A row told the id of its record: the later rows of the same record need not ask for it.
+    pub fn tell_followers(&mut self, told: &HashMap<(i64, String), i64>) {
+        let held = &self.held;
+        let batches = self.waiting.iter_mut().map(|planned| &mut planned.batch);
+        for batch in batches {
+            let joined = batch.joined.values_mut().flatten();
+            for row in batch.rows.iter_mut().chain(joined) {
+                if row.odoo_id.is_some()
+                    || !row.has_record_key
+                    || row.operation == Operation::Create
+                {
+                    continue;
+                }
+                let key = held.get(&row.id).and_then(|held| held.key);
+                if let Some(odoo_id) = key.and_then(|key| told.get(&(key, row.model.clone()))) {
+                    row.odoo_id = Some(*odoo_id);
+                }
+            }
+        }
+    }
+
+    /// What stays in the claim when `settled` is taken out.
+    pub fn remaining(&self, settled: &HashSet<i64>) -> Remaining {
+        let mut remaining = Remaining {
+            claim: self.id,
+            ..Remaining::default()
+        };
+        let mut keys = HashSet::new();
+        for (id, held) in self.held.iter().filter(|(id, _)| !settled.contains(id)) {
+            remaining.ids.push(*id);
+            keys.extend(held.key);
+        }
+        remaining.keys = keys.into_iter().collect();
+        remaining
+    }
+}
+
+/// What must come again, so that what follows it may not go.
+#[derive(Default)]
+pub struct Stopped {
+    pub keys: HashSet<i64>,
+    pub rows: HashSet<i64>,
+}
+
+impl Stopped {
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.rows.is_empty()
+    }
+}
+
+/// What the connection's client knows of fields.
+struct Known<'a> {
+    connection: &'a str,
+    config: &'a OutboundConfig,
+    client: Option<&'a Client>,
+}
+
+impl Known<'_> {
+    fn nature(&self, model: &str, field: &str) -> Nature {
+        let fields = self.client.and_then(|client| client.known_fields(model));
+        let field = fields.as_ref().and_then(|fields| fields.get(field));
+        field.map_or(Nature::Unknown, |field| field.nature())
+    }
+
+    fn find_references(&self, claimed: &mut Claimed) {
+        let row = &claimed.row;
+        let has_values = matches!(
+            row.operation,
+            Operation::Create | Operation::Upsert | Operation::Update
+        );
+        let (Some(client), true) = (self.client, has_values) else {
+            return;
+        };
+        if !may_refer(&row.payload, &self.config.namespace) {
+            return;
+        }
+        let naming = Naming {
+            namespace: &self.config.namespace,
+            connection: self.connection,
+        };
+        let fields = |model: &str| client.known_fields(model);
+        claimed.references = references(naming, &row.model, &row.payload, &fields);
+    }
+}
+
+fn needs(claimed: &Claimed) -> Option<String> {
+    let records: BTreeSet<String> = claimed
+        .references
+        .iter()
+        .filter(|reference| reference.external_id != claimed.row.external_id)
+        .filter_map(|reference| reference.record.as_ref())
+        .map(|(model, key)| record_name(model, key))
+        .collect();
+    let text = records
+        .into_iter()
+        .collect::<Vec<_>>()
+        .join(BETWEEN_RECORDS);
+    (!text.is_empty()).then_some(text)
+}
