@@ -115,6 +115,9 @@ fn later_rows_of_a_record_wait_for_the_grace() {
         json!({"city": "Old"}),
         Some("partner:twice"),
     );
+    eventually(PATIENCE, "the first change to be on its way", || {
+        db.row(old).attempts == 1
+    });
     let new = db.enqueue(
         "res.partner",
         "update",
