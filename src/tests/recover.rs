@@ -6,7 +6,7 @@ mod tests {
 
     use crate::outbox::store::recover;
     use crate::tests::ground::{
-        Hand, NOBODY, insert, insert_row, one, queued, run, set_up, status,
+        Hand, NOBODY, delivered, insert, insert_row, one, queued, run, set_up, status,
     };
 
     /// A number that no session has, and not [`NOBODY`].
@@ -55,6 +55,49 @@ mod tests {
     }
 
     #[pg_test]
+    fn rows_of_one_record_come_back_together() {
+        set_up();
+        let ada = [
+            insert(Some("ada")),
+            insert(Some("ada")),
+            insert(Some("ada")),
+        ];
+        let others: Vec<i64> = (0..3).map(|_| insert(None)).collect();
+        let mut hand = Hand::default();
+        hand.claim(10);
+        recover(SELF);
+        assert_eq!(
+            hand.claimed_ids(100),
+            [ada[0], ada[1], ada[2], others[0]],
+            "two of four records, and all rows of each"
+        );
+    }
+
+    #[pg_test]
+    fn a_killer_among_the_rows_of_one_record_is_found_in_the_end() {
+        set_up();
+        let rows: Vec<i64> = (0..5).map(|_| insert(Some("ada"))).collect();
+        let killer = rows[3];
+        let mut hand = Hand::default();
+        let mut claims = 0;
+        while !queued().is_empty() {
+            claims += 1;
+            assert!(claims < 60, "it never ends");
+            let claimed = hand.claim(100);
+            let held: Vec<i64> = claimed.rows.iter().map(|row| row.id).collect();
+            if held.contains(&killer) {
+                recover(SELF);
+                continue;
+            }
+            let settled = held.iter().map(|id| delivered(&claimed, *id)).collect();
+            hand.settle(claimed.claim, settled);
+        }
+        let dead: Vec<i64> =
+            one("SELECT array_agg(id) FROM ops.odoo_outbox WHERE status = 'failed'");
+        assert_eq!(dead, [killer]);
+    }
+
+    #[pg_test]
     fn the_row_that_kills_is_found_and_given_up() {
         set_up();
         let killer = insert(Some("killer"));
@@ -72,7 +115,7 @@ mod tests {
                 let settled = claimed
                     .rows
                     .iter()
-                    .map(|row| crate::tests::ground::delivered(&claimed, row.id))
+                    .map(|row| delivered(&claimed, row.id))
                     .collect();
                 hand.settle(claimed.claim, settled);
             }
@@ -154,7 +197,7 @@ mod tests {
             let settled = claimed
                 .rows
                 .iter()
-                .map(|row| crate::tests::ground::delivered(&claimed, row.id))
+                .map(|row| delivered(&claimed, row.id))
                 .collect();
             hand.settle(claimed.claim, settled);
         }

@@ -43,6 +43,75 @@ mod tests {
     }
 
     #[pg_test]
+    fn a_row_names_the_one_it_went_with() {
+        set_up();
+        let (first, last) = (insert(Some("ada")), insert(Some("ada")));
+        let mut hand = Hand::default();
+        let claimed = hand.claim(10);
+        let mut joined = delivered(&claimed, first);
+        joined.went_with = Some(last);
+        hand.settle(claimed.claim, vec![joined, delivered(&claimed, last)]);
+        let with = |id: i64| {
+            maybe::<i64>(&format!(
+                "SELECT went_with FROM ops.odoo_outbox WHERE id = {id}"
+            ))
+        };
+        assert_eq!((with(first), with(last)), (Some(last), None));
+    }
+
+    /// Fails for want of a record; gives what became of the row: status and attempts.
+    fn missing(key: &str, max_reached: bool) -> (String, i32) {
+        let id = insert(Some("child"));
+        let mut hand = Hand::default();
+        // Alone: whatever else waits stays in the queue.
+        run(&format!(
+            "UPDATE etl.queue SET due = now() + interval '1 h', fresh = false WHERE id <> {id}"
+        ));
+        let claimed = hand.claim(10);
+        let mut row = delivered(&claimed, id);
+        (row.status, row.odoo_id, row.class, row.wait) = (
+            if max_reached { "failed" } else { "queued" },
+            None,
+            Some("dependency"),
+            5.0,
+        );
+        row.needs = Some(crate::outbox::store::record_name("res.partner", key));
+        hand.settle(claimed.claim, vec![row]);
+        let attempts = one(&format!(
+            "SELECT attempts FROM ops.odoo_outbox WHERE id = {id}"
+        ));
+        (status(id), attempts)
+    }
+
+    #[pg_test]
+    fn waiting_for_a_record_that_is_on_its_way_costs_no_attempt() {
+        set_up();
+        insert(Some("parent"));
+        assert_eq!(missing("parent", false), ("queued".to_owned(), 0));
+    }
+
+    #[pg_test]
+    fn nor_the_last_attempt() {
+        set_up();
+        insert(Some("parent"));
+        assert_eq!(missing("parent", true), ("queued".to_owned(), 0));
+    }
+
+    #[pg_test]
+    fn waiting_for_a_record_that_nobody_makes_costs_attempts() {
+        set_up();
+        insert(Some("another"));
+        assert_eq!(missing("parent", false), ("queued".to_owned(), 1));
+    }
+
+    #[pg_test]
+    fn and_ends_as_a_dead_letter() {
+        set_up();
+        insert(Some("another"));
+        assert_eq!(missing("parent", true), ("failed".to_owned(), 1));
+    }
+
+    #[pg_test]
     fn a_retried_row_waits_and_keeps_its_attempt() {
         set_up();
         let (id, younger) = (insert(Some("ada")), insert(Some("ada")));
@@ -187,6 +256,7 @@ mod tests {
             claimed.claim,
             vec![delivered(&claimed, ada)],
             Remaining {
+                claim: claimed.claim,
                 ids: vec![bob],
                 keys: vec![key],
             },

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pg_etl_core::backoff::Backoff;
 use pg_etl_core::failure::{ErrorClass, Failure};
-use pg_etl_core::outbox::{self, Answer, Outcome, Patience, Settlement, Tried};
+use pg_etl_core::outbox::{self, Answer, Operation, Outcome, Patience, Settlement, Tried};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
 use super::claim::{Claim, Stopped};
@@ -367,6 +367,8 @@ fn decide(
             checkable: held.checkable,
         };
         let needs = held.needs.clone();
+        // The record of a delete is gone.
+        let tells = held.operation != Operation::Delete;
         if let (
             Outcome::Delivered {
                 odoo_id: Some(odoo_id),
