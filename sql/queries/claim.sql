@@ -23,7 +23,8 @@ bar AS MATERIALIZED (
     CASE WHEN EXISTS (SELECT FROM busy b WHERE b.k = w.k) THEN 0 END,
     (SELECT b.id FROM etl.queue b
      WHERE b.connection = $1 AND b.key_hash = w.k AND b.id < w.hi AND NOT b.id = ANY (w.ids) ORDER BY b.id LIMIT 1),
-    (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND h.until > now())) AS id
+    CASE WHEN (SELECT EXISTS (SELECT FROM etl.holds h WHERE h.connection = $1))
+      THEN (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND h.until > now()) END) AS id
   FROM (SELECT k, max(id) AS hi, array_agg(id) AS ids FROM win WHERE k IS NOT NULL GROUP BY k) w
 ),
 -- A row that somebody has locked is left alone, and with it the younger rows of its key. The queue's row is locked too: one that was
@@ -38,8 +39,8 @@ got AS MATERIALIZED (
   FOR UPDATE OF o, q SKIP LOCKED
 ),
 free AS MATERIALIZED (
-  SELECT x.id, x.k, x.lot FROM (
-    SELECT w.id, w.k, w.lot,
+  SELECT x.id, x.k, x.lot, x.bytes FROM (
+    SELECT w.id, w.k, w.lot, w.bytes,
            bool_and(w.may) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free,
            sum(w.bytes) OVER (ORDER BY w.id) - w.bytes AS bytes_before
     FROM (SELECT w.id, w.k, w.lot, coalesce(g.bytes, 0) AS bytes,
@@ -51,8 +52,8 @@ free AS MATERIALIZED (
 -- Rows that were in the hands of a worker when it died go by themselves, half of them at a time: a claim takes rows of one lot, or
 -- of none. Of which, the row with the smallest id says: no older row of its key is free, so there is always progress.
 chosen AS MATERIALIZED (
-  SELECT y.id, y.k FROM (
-    SELECT f.id, f.k,
+  SELECT y.id, y.k, y.bytes FROM (
+    SELECT f.id, f.k, f.bytes,
            bool_and(f.lot IS NOT DISTINCT FROM l.lot)
              OVER (PARTITION BY coalesce(f.k, f.id), f.k IS NULL ORDER BY f.id) AS mine
     FROM free f CROSS JOIN (SELECT o.lot FROM free o ORDER BY o.id LIMIT 1) l) y
@@ -67,15 +68,18 @@ claimed AS (
 marked AS (
   UPDATE ops.odoo_outbox o
   SET status = 'processing', attempts = coalesce(o.attempts, 0) + 1, locked_at = clock_timestamp(), locked_by = $8, claim = $5, run_id = $9
-  WHERE o.id = ANY (ARRAY(SELECT c.id FROM chosen c))
-  RETURNING o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection, o.priority
+  FROM chosen c
+  -- By id and not by the place of the row: one that was changed since this statement began is found by it, its place is not.
+  WHERE o.id = c.id
+  RETURNING c.k, c.bytes, o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection, o.priority
 )
 SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_lap.id AS due_lap_id,
        m.id, m.model, m.operation,
        -- NULL: larger than anything that is sent. It is not even read.
-       CASE WHEN g.bytes <= $13 THEN m.payload::text END AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
+       CASE WHEN m.bytes <= $13 THEN m.payload::text END AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
        coalesce(m.priority, 0)::int AS priority,
-       coalesce(m.odoo_id, l.odoo_id) AS odoo_id, c.k AS key
+       coalesce(m.odoo_id, CASE WHEN m.record_key IS NOT NULL THEN (SELECT l.odoo_id FROM etl.links l
+         WHERE l.connection = m.connection AND l.model = m.model AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) END) AS odoo_id, m.k AS key
 -- NULL: the window reached the end, the next lap starts at the beginning. So it does when bytes cut the window short: what was cut
 -- off is free to go.
 FROM (VALUES (1)) one
@@ -84,7 +88,5 @@ LEFT JOIN (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT 
 LEFT JOIN (SELECT (extract(epoch FROM max(w.due)) * 1000000)::bigint AS due,
                   max(w.id) FILTER (WHERE w.due = (SELECT max(due) FROM win)) AS id
            FROM win w HAVING count(w.due) >= greatest($4 / 4, 1)) due_lap ON true
-LEFT JOIN (marked m JOIN chosen c ON c.id = m.id JOIN got g ON g.id = m.id
-  LEFT JOIN etl.links l ON l.connection = m.connection AND l.model = m.model
-    AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) ON true
+LEFT JOIN marked m ON true
 ORDER BY m.id

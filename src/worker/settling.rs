@@ -376,6 +376,7 @@ fn decide(
             },
             Some(key),
         ) = (&outcome, key)
+            && tells
         {
             told.insert((key, model.clone()), *odoo_id);
         }

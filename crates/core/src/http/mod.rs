@@ -7,11 +7,12 @@
 //! * Nothing is read from the environment: no proxy, no `SSL_CERT_FILE` beyond what the system's root store honours.
 //! * An answer takes at most `max_response_bytes` of memory, and a request at most `timeout` of time, body included.
 //!
-//! ureq resolves names on a thread of its own whenever a timeout is set, which is always. A caller inside a process with
+//! ureq resolves a name on a thread of its own whenever a timeout is set, which is always; [`resolver`] keeps that rare. A caller inside a process with
 //! signal handlers (a Postgres worker) blocks every signal before it calls, so that the thread inherits the mask.
 
 mod body;
 mod date;
+mod resolver;
 mod roots;
 mod transport;
 mod witness;

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderName, HeaderValue, Uri};
 use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Timeout};
 
 use super::body::{BodyError, read_capped};
 use super::date::{http_date, retry_after};
+use super::resolver::Remembering;
 use super::roots::roots;
 use super::witness;
 
@@ -131,7 +131,7 @@ impl Transport {
             // Shorter than the idle timeout of the usual proxies, so that we close first.
             .max_idle_age(Duration::from_secs(4))
             .build();
-        let agent = Agent::with_parts(config, witness::connector(), DefaultResolver::default());
+        let agent = Agent::with_parts(config, witness::connector(), Remembering::default());
         Ok(Self {
             agent,
             max_response_bytes: settings.max_response_bytes,
