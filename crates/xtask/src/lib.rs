@@ -1,6 +1,7 @@
 //! The rooms of `cargo xtask`. The binary is a thin command line over them; the outside-in tests use them to start
 //! clusters, the simulator and a real Odoo.
 
+pub mod bench;
 pub mod command;
 pub mod daemon;
 pub mod demo;

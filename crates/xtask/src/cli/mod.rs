@@ -1,5 +1,6 @@
 //! The command line: texts and arguments only; the rooms of the library do the work.
 
+mod bench;
 mod demo;
 mod odoo;
 mod pg;
@@ -25,6 +26,8 @@ pub struct Cli {
 enum Command {
     /// See it work: rows of every kind committed, delivered to Odoo, and the health report
     Demo(demo::Demo),
+    /// Measure it, beside what it could be replaced by
+    Bench(bench::Bench),
     /// Run the tests
     Test(test::Test),
     /// Check formatting, clippy and the SQL's safety
@@ -45,6 +48,7 @@ enum Command {
 impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Bench(bench) => bench.run(),
             Command::Demo(demo) => demo.run(),
             Command::Test(test) => test.run(),
             Command::Lint(lint) => lint.run(),
