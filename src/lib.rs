@@ -7,10 +7,12 @@
 use pgrx::prelude::*;
 
 mod connections;
+mod drop_extension;
 mod error;
 mod gucs;
 mod health;
 mod outbox;
+mod reading;
 mod runs;
 mod schema;
 mod setup;

@@ -66,9 +66,7 @@ fn library_version() -> &'static str {
 
 /// Whether `etl.setup()` has run; SPI must be possible.
 pub fn is_set_up() -> bool {
-    Spi::get_one::<bool>("SELECT etl._is_set_up()")
-        .unwrap_or_else(|error| crate::error::spi_failed(error))
-        .unwrap_or(false)
+    crate::reading::one("SELECT etl._is_set_up()", &[]).unwrap_or(false)
 }
 
 /// Raises 55000 with a HINT until `etl.setup()` has run.

@@ -185,6 +185,15 @@ impl Bench {
         Self::builder().start()
     }
 
+    /// Its connection paused, so that what a test puts into the outbox stays there.
+    #[track_caller]
+    pub fn paused() -> (Self, Client) {
+        let bench = Self::ready();
+        let mut db = bench.client();
+        db.run("SELECT etl.pause('odoo', 'a test')");
+        (bench, db)
+    }
+
     /// The simulator.
     #[track_caller]
     pub fn sim(&self) -> &Sim {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use postgres::Client;
 use postgres::types::{FromSqlOwned, ToSql};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::wait::{PATIENCE, eventually, eventually_some};
 
@@ -60,17 +60,29 @@ pub trait Sql {
         payload: Value,
         record_key: Option<&str>,
     ) -> i64;
+    /// A plain INSERT, as anyone who could do it before still does it. Gives the id.
+    fn insert(
+        &mut self,
+        model: &str,
+        operation: &str,
+        payload: &Value,
+        record_key: Option<&str>,
+    ) -> i64;
     fn row(&mut self, id: i64) -> OutboxRow;
     /// Rows of a status.
     fn count(&mut self, status: &str) -> i64;
     /// Waits until the row has that status; fails at once when it ends in another one.
     fn await_status(&mut self, id: i64, status: &str) -> OutboxRow;
+    /// A good row that comes now is delivered, whatever was queued before it.
+    fn the_rest_goes_on(&mut self);
     /// Waits until nothing is queued or on its way.
     fn await_empty(&mut self, limit: Duration);
     /// `etl.drain_outbox()`.
     fn drain(&mut self) -> Value;
     /// One line of `etl.health_report()`: status, value, detail and remedy in one text, empty when there is none.
     fn health(&mut self, component_like: &str) -> String;
+    /// Status of one component of health, by the report and by the JSON, which must agree.
+    fn health_status(&mut self, component: &str) -> String;
     /// A column of `etl.connections_status` for the connection `odoo`.
     fn connection(&mut self, column: &str) -> String;
 }
@@ -125,6 +137,20 @@ impl Sql for Client {
     }
 
     #[track_caller]
+    fn insert(
+        &mut self,
+        model: &str,
+        operation: &str,
+        payload: &Value,
+        record_key: Option<&str>,
+    ) -> i64 {
+        self.one(
+            "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, record_key) VALUES ($1, $2, $3, gen_random_uuid()::text, $4) RETURNING id",
+            &[&model, &operation, payload, &record_key],
+        )
+    }
+
+    #[track_caller]
     fn row(&mut self, id: i64) -> OutboxRow {
         let sql = "SELECT id, status, attempts, crashes::int, odoo_id, error_class, last_error, next_run_at, claim, run_id
                    FROM ops.odoo_outbox WHERE id = $1";
@@ -171,6 +197,12 @@ impl Sql for Client {
     }
 
     #[track_caller]
+    fn the_rest_goes_on(&mut self) {
+        let good = self.enqueue("res.partner", "create", json!({"name": "Good"}), None);
+        self.await_status(good, "done");
+    }
+
+    #[track_caller]
     fn await_empty(&mut self, limit: Duration) {
         eventually(limit, "an outbox without queued or processing rows", || {
             self.one::<i64>(
@@ -192,6 +224,16 @@ impl Sql for Client {
             &[&component_like],
         );
         lines.join("\n")
+    }
+
+    #[track_caller]
+    fn health_status(&mut self, component: &str) -> String {
+        let both: Vec<String> = self.one(
+            "SELECT ARRAY[(SELECT status FROM etl.health_report() WHERE component = $1), etl.health() -> 'checks' -> replace($1, ' ', '_') ->> 'status']",
+            &[&component],
+        );
+        assert_eq!(both[0], both[1], "{component}");
+        both[0].clone()
     }
 
     #[track_caller]

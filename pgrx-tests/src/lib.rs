@@ -15,19 +15,27 @@
 
 mod bench;
 mod client;
+mod deployment;
+mod hung;
 mod odoo;
+mod past_us;
 mod processes;
 mod seen;
 mod slot;
 mod wait;
+mod waiting;
 
 pub use bench::{Bench, Builder, DATABASE, KEY_VARIABLE};
 pub use client::{OutboxRow, Sql};
+pub use deployment::{OLD_DEPLOYMENT, adopted_deployment};
+pub use hung::{HUNG, hang, many_threads};
 pub use odoo::{Endpoint, real_odoo};
-pub use processes::{Worker, kill9, tables_locked};
+pub use past_us::PastUs;
+pub use processes::{Worker, is_alive, kill9, launcher, tables_locked};
 pub use seen::Seen;
 pub use slot::Slot;
 pub use wait::{PATIENCE, eventually, eventually_some, measure};
+pub use waiting::Waiting;
 
 /// What most tests need.
 pub mod prelude {

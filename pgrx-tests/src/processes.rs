@@ -45,6 +45,22 @@ pub fn kill9(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("the process is there");
 }
 
+/// Whether there is a process of that number.
+pub fn is_alive(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None).is_ok()
+}
+
+/// The launcher's pid, while it runs.
+pub fn launcher(client: &mut Client) -> Option<i32> {
+    let rows = client.query(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_etl launcher'",
+        &[],
+    );
+    rows.expect("pg_stat_activity")
+        .first()
+        .map(|row| row.get(0))
+}
+
 /// Whether that process waits for a table lock right now.
 pub fn tables_locked(client: &mut Client, pid: i32) -> bool {
     client

@@ -1,13 +1,12 @@
 //! `etl.setup()` over the state of an older deployment: rows, columns, owners, grants and triggers stay, and what waited is
 //! delivered.
 
+use pg_etl_tests::OLD_DEPLOYMENT;
 use pg_etl_tests::prelude::*;
-
-const OLD: &str = include_str!("fixtures/old_deployment.sql");
 
 fn old_deployment() -> Bench {
     let bench = Bench::builder().no_connection().start();
-    bench.client().run(OLD);
+    bench.client().run(OLD_DEPLOYMENT);
     bench
 }
 

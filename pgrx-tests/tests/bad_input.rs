@@ -3,28 +3,6 @@
 
 use pg_etl_tests::prelude::*;
 
-/// A plain INSERT, as anyone who could do it before still does it. Gives the id.
-#[track_caller]
-fn insert(
-    db: &mut Client,
-    model: &str,
-    operation: &str,
-    payload: &Value,
-    key: Option<&str>,
-) -> i64 {
-    db.one(
-        "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, record_key) VALUES ($1, $2, $3, gen_random_uuid()::text, $4) RETURNING id",
-        &[&model, &operation, payload, &key],
-    )
-}
-
-/// The rest goes on: a good row that came later is delivered.
-#[track_caller]
-fn the_rest_goes_on(db: &mut Client) {
-    let good = db.enqueue("res.partner", "create", json!({"name": "Good"}), None);
-    db.await_status(good, "done");
-}
-
 #[test]
 fn plain_inserts_of_what_nobody_can_deliver_become_dead_letters_with_a_remedy() {
     let bench = Bench::ready();
@@ -135,9 +113,9 @@ fn plain_inserts_of_what_nobody_can_deliver_become_dead_letters_with_a_remedy() 
     ];
     let ids: Vec<i64> = bad
         .iter()
-        .map(|(model, operation, payload, _)| insert(&mut db, model, operation, payload, None))
+        .map(|(model, operation, payload, _)| db.insert(model, operation, payload, None))
         .collect();
-    the_rest_goes_on(&mut db);
+    db.the_rest_goes_on();
     for (id, (model, operation, payload, words)) in ids.iter().zip(&bad) {
         let row = db.await_status(*id, "failed");
         assert!(
@@ -174,17 +152,11 @@ fn a_delete_that_names_no_record_is_never_settled_as_done() {
         json!({"odoo_id": ""}),
         json!({"odoo_id": 0, "id": 0}),
     ] {
-        let id = insert(&mut db, "res.partner", "delete", &payload, None);
+        let id = db.insert("res.partner", "delete", &payload, None);
         db.await_status(id, "failed");
     }
     // A record key does name one: the record that is not in Odoo is gone already.
-    let id = insert(
-        &mut db,
-        "res.partner",
-        "delete",
-        &json!({}),
-        Some("never seen"),
-    );
+    let id = db.insert("res.partner", "delete", &json!({}), Some("never seen"));
     assert_eq!(db.await_status(id, "done").odoo_id, None);
     assert_eq!(bench.sim().records("res.partner").len(), before);
 }
@@ -206,7 +178,7 @@ fn one_key_is_one_change() {
     assert!(said.hint().is_some_and(|hint| !hint.is_empty()));
     let said = db.refused("INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key) VALUES ('res.partner', 'create', '{}', 'once')");
     assert_eq!(said.code().code(), "23505");
-    the_rest_goes_on(&mut db);
+    db.the_rest_goes_on();
     assert_eq!(
         bench
             .sim()
@@ -250,7 +222,7 @@ fn rows_of_a_connection_that_does_not_exist_wait_for_it() {
     let bench = Bench::ready();
     let mut db = bench.client();
     let id: i64 = db.one("INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, connection) VALUES ('res.partner', 'create', '{\"name\": \"Ada\"}', 'k', 'second') RETURNING id", &[]);
-    the_rest_goes_on(&mut db);
+    db.the_rest_goes_on();
     assert_eq!(
         (db.row(id).status.as_str(), db.row(id).attempts),
         ("queued", 0)

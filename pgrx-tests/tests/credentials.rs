@@ -1,87 +1,24 @@
 //! Refused credentials: the connection pauses with a remedy, rows are untouched, and the right key delivers them.
 
+use pg_etl_tests::Waiting;
 use pg_etl_tests::prelude::*;
 
-/// A record to be deleted and rows of every kind that must survive the trouble.
-struct Queued {
-    victim: i64,
-    rows: Vec<i64>,
-}
-
-fn victim(db: &mut Client) -> i64 {
-    let id = db.enqueue(
-        "res.partner",
-        "create",
-        json!({"name": "Victim"}),
-        Some("partner:victim"),
-    );
-    db.await_status(id, "done").record()
-}
-
-fn queue(db: &mut Client, victim: i64) -> Queued {
-    let rows = vec![
-        db.enqueue("res.partner", "delete", json!({"odoo_id": victim}), None),
-        // Its record was never made here: only Odoo can tell whether it exists.
-        db.enqueue(
-            "res.partner",
-            "delete",
-            json!({}),
-            Some("partner:never-made"),
-        ),
-        db.enqueue(
-            "res.partner",
-            "create",
-            json!({"name": "Kept"}),
-            Some("partner:kept"),
-        ),
-        db.enqueue(
-            "res.partner",
-            "update",
-            json!({"city": "Kept"}),
-            Some("partner:kept"),
-        ),
-    ];
-    Queued { victim, rows }
-}
-
-/// Paused with a remedy; nothing settled, no attempt burnt.
+/// Paused and untouched, and so is Odoo.
 #[track_caller]
-fn assert_paused_and_untouched(db: &mut Client, sim: &Sim, queued: &Queued) {
-    eventually(PATIENCE, "the connection to be paused", || {
-        db.connection("state") == "paused"
-    });
-    eventually(PATIENCE, "nothing to be on its way", || {
-        db.count("processing") == 0
-    });
-    for id in &queued.rows {
-        let row = db.row(*id);
-        assert_eq!(
-            (row.status.as_str(), row.attempts),
-            ("queued", 0),
-            "{row:?}"
-        );
-    }
-    let report = db.health("connection odoo");
-    println!("{report}");
-    assert!(
-        report.contains("fail") && report.contains("paused") && report.contains("etl.resume"),
-        "{report}"
-    );
+fn assert_paused_and_untouched(db: &mut Client, sim: &Sim, waiting: &Waiting) {
+    waiting.assert_paused_and_untouched(db);
     assert!(
         sim.records("res.partner")
             .iter()
-            .any(|record| record["id"] == queued.victim),
+            .any(|record| record["id"] == waiting.victim),
         "the victim lives"
     );
     assert!(sim.partners("Kept").is_empty());
 }
 
 #[track_caller]
-fn assert_delivered(db: &mut Client, sim: &Sim, queued: &Queued) {
-    db.run("SELECT etl.resume()");
-    for id in &queued.rows {
-        assert_eq!(db.await_status(*id, "done").attempts, 1);
-    }
+fn assert_delivered(db: &mut Client, sim: &Sim, waiting: &Waiting) {
+    waiting.assert_delivered(db);
     assert!(sim.partners("Victim").is_empty());
     assert_eq!(sim.partner("Kept")["city"], "Kept");
 }
@@ -89,15 +26,15 @@ fn assert_delivered(db: &mut Client, sim: &Sim, queued: &Queued) {
 fn a_wrong_key_pauses(protocol: &str) {
     let bench = Bench::builder().option("protocol", json!(protocol)).start();
     let (mut db, sim) = (bench.client(), bench.sim());
-    let victim = victim(&mut db);
+    let victim = Waiting::victim(&mut db);
     sim.revoke_key(&bench.endpoint.key);
-    let queued = queue(&mut db, victim);
-    assert_paused_and_untouched(&mut db, sim, &queued);
+    let waiting = Waiting::queue(&mut db, victim);
+    assert_paused_and_untouched(&mut db, sim, &waiting);
     // Resumed without a right key it pauses again.
     db.run("SELECT etl.resume()");
-    assert_paused_and_untouched(&mut db, sim, &queued);
+    assert_paused_and_untouched(&mut db, sim, &waiting);
     sim.add_key(2, odoo_sim::ApiKey::new(bench.endpoint.key.clone()));
-    assert_delivered(&mut db, sim, &queued);
+    assert_delivered(&mut db, sim, &waiting);
 }
 
 #[test]
@@ -113,12 +50,12 @@ fn a_wrong_key_pauses_jsonrpc() {
 fn a_wrong_database_pauses(protocol: &str) {
     let bench = Bench::builder().option("protocol", json!(protocol)).start();
     let (mut db, sim) = (bench.client(), bench.sim());
-    let victim = victim(&mut db);
+    let victim = Waiting::victim(&mut db);
     bench.connect(&mut db, json!({"database": "elsewhere"}));
-    let queued = queue(&mut db, victim);
-    assert_paused_and_untouched(&mut db, sim, &queued);
+    let waiting = Waiting::queue(&mut db, victim);
+    assert_paused_and_untouched(&mut db, sim, &waiting);
     bench.connect(&mut db, json!({}));
-    assert_delivered(&mut db, sim, &queued);
+    assert_delivered(&mut db, sim, &waiting);
 }
 
 #[test]
@@ -145,12 +82,12 @@ fn a_user_who_is_gone_pauses() {
         .start();
     let (mut db, sim) = (bench.client(), bench.sim());
     bench.connect_with(&mut db, json!({}), "ETL_COURIER");
-    let victim = victim(&mut db);
+    let victim = Waiting::victim(&mut db);
     sim.remove_account(7);
-    let queued = queue(&mut db, victim);
-    assert_paused_and_untouched(&mut db, sim, &queued);
+    let waiting = Waiting::queue(&mut db, victim);
+    assert_paused_and_untouched(&mut db, sim, &waiting);
     bench.connect(&mut db, json!({"login": "admin"}));
-    assert_delivered(&mut db, sim, &queued);
+    assert_delivered(&mut db, sim, &waiting);
 }
 
 /// A secret that is not there is a matter for a person too, and says which one.
@@ -158,17 +95,17 @@ fn a_user_who_is_gone_pauses() {
 fn a_missing_secret_pauses() {
     let bench = Bench::ready();
     let (mut db, sim) = (bench.client(), bench.sim());
-    let victim = victim(&mut db);
+    let victim = Waiting::victim(&mut db);
     bench.connect_with(&mut db, json!({}), "ETL_NOT_THERE");
-    let queued = queue(&mut db, victim);
-    assert_paused_and_untouched(&mut db, sim, &queued);
+    let waiting = Waiting::queue(&mut db, victim);
+    assert_paused_and_untouched(&mut db, sim, &waiting);
     assert!(
         db.health("connection odoo").contains("ETL_NOT_THERE"),
         "{}",
         db.health("connection odoo")
     );
     bench.connect(&mut db, json!({}));
-    assert_delivered(&mut db, sim, &queued);
+    assert_delivered(&mut db, sim, &waiting);
 }
 
 /// A right that is lacking is about the row, not about the connection: the rest goes on.
@@ -187,7 +124,7 @@ fn a_lacking_right_is_a_dead_letter_and_pauses_nothing() {
         .start();
     let mut db = bench.client();
     bench.connect_with(&mut db, json!({"login": "courier"}), "ETL_COURIER");
-    let victim = victim(&mut db);
+    let victim = Waiting::victim(&mut db);
     let delete = db.enqueue("res.partner", "delete", json!({"odoo_id": victim}), None);
     let create = db.enqueue("res.partner", "create", json!({"name": "Allowed"}), None);
     let dead = db.await_status(delete, "failed");

@@ -223,15 +223,36 @@ fn more_databases_than_workers_is_said_and_survived() {
     );
     let served = databases_with_a_worker(&mut outside).len();
     assert!((1..=2).contains(&served), "{served} workers");
-    // A place that becomes free is used.
+    // Who has none is told so, and what to do; and a drain says why it cannot run.
     let first = databases_with_a_worker(&mut outside).remove(0);
+    let unserved = ["one", "two", "three", "four"]
+        .into_iter()
+        .find(|name| !databases_with_a_worker(&mut outside).contains(&(*name).to_owned()));
+    let mut without = bench.client_in(unserved.expect("one that waits"));
+    without.run("SELECT etl.setup()");
+    let health = without.health("worker");
+    assert!(
+        health.contains("| fail | none |") && health.contains("max_worker_processes"),
+        "{health}"
+    );
+    let refused = without.refused("SELECT etl.drain_outbox()");
+    assert_eq!(refused.code().code(), "53000", "{refused:?}");
+    assert!(
+        refused
+            .hint()
+            .is_some_and(|hint| hint.contains("max_worker_processes")),
+        "{refused:?}"
+    );
+    drop(without);
+    // A place that becomes free is used.
     let names = ["one", "two", "three", "four"];
     outside.run(&format!("DROP DATABASE {first} WITH (FORCE)"));
-    eventually(PATIENCE, "another database to get the place", || {
+    let took = eventually(PATIENCE, "another database to get the place", || {
         let now = databases_with_a_worker(&mut outside);
         now.len() == served
             && now
                 .iter()
                 .all(|name| *name != first && names.contains(&name.as_str()))
     });
+    measure("a free place is used", took, Duration::from_secs(15));
 }

@@ -3,28 +3,6 @@
 
 use pg_etl_tests::prelude::*;
 
-/// A plain INSERT, as anyone who could do it before still does it. Gives the id.
-#[track_caller]
-fn insert(
-    db: &mut Client,
-    model: &str,
-    operation: &str,
-    payload: &Value,
-    key: Option<&str>,
-) -> i64 {
-    db.one(
-        "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, record_key) VALUES ($1, $2, $3, gen_random_uuid()::text, $4) RETURNING id",
-        &[&model, &operation, payload, &key],
-    )
-}
-
-/// The rest goes on: a good row that came later is delivered.
-#[track_caller]
-fn the_rest_goes_on(db: &mut Client) {
-    let good = db.enqueue("res.partner", "create", json!({"name": "Good"}), None);
-    db.await_status(good, "done");
-}
-
 #[test]
 fn large_payloads_are_delivered_and_larger_ones_clearly_refused() {
     let bench = Bench::ready();
@@ -36,14 +14,13 @@ fn large_payloads_are_delivered_and_larger_ones_clearly_refused() {
         json!({"name": "Large", "comment": comment}),
         Some("large"),
     );
-    let plain = insert(
-        &mut db,
+    let plain = db.insert(
         "res.partner",
         "create",
         &json!({"name": "Large too", "comment": comment}),
         None,
     );
-    the_rest_goes_on(&mut db);
+    db.the_rest_goes_on();
     for id in [enqueued, plain] {
         let row = eventually_some(Duration::from_secs(120), "the large row to be done", || {
             Some(db.row(id))
@@ -102,7 +79,7 @@ fn nul_escapes_control_characters_and_odd_text() {
             "{name:?}"
         );
     }
-    the_rest_goes_on(&mut db);
+    db.the_rest_goes_on();
 }
 
 #[test]
@@ -117,22 +94,19 @@ fn record_keys_of_any_length_keep_their_record_together() {
             json!({"name": "First"}),
             Some(&long),
         ),
-        insert(
-            &mut db,
+        db.insert(
             "res.partner",
             "update",
             &json!({"name": "First, changed"}),
             Some(&long),
         ),
-        insert(
-            &mut db,
+        db.insert(
             "res.partner",
             "create",
             &json!({"name": "Second"}),
             Some(&longer),
         ),
-        insert(
-            &mut db,
+        db.insert(
             "res.partner",
             "create",
             &json!({"name": "Empty key"}),
@@ -180,7 +154,7 @@ fn json_as_deep_as_it_likes() {
         }
     }
     db.await_empty(PATIENCE);
-    the_rest_goes_on(&mut db);
+    db.the_rest_goes_on();
     let log = bench.cluster.log();
     assert!(
         !log.contains("terminated by signal") && !log.contains("panicked"),
@@ -195,7 +169,7 @@ fn times_at_the_ends_of_the_calendar_stop_nobody() {
     let parked = "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, next_run_at) VALUES ('res.partner', 'create', '{\"name\": \"x\"}', gen_random_uuid()::text, $1::text::timestamptz) RETURNING id";
     for time in ["infinity", "294276-12-31"] {
         let id: i64 = db.one(parked, &[&time]);
-        the_rest_goes_on(&mut db);
+        db.the_rest_goes_on();
         assert_eq!(db.row(id).status, "queued", "{time}: waits for its time");
         assert!(
             db.health("worker").contains("| pass |"),

@@ -2,25 +2,6 @@
 
 use pg_etl_tests::prelude::*;
 
-/// Paused, so that what a test puts there stays there.
-fn paused() -> (Bench, Client) {
-    let bench = Bench::ready();
-    let mut db = bench.client();
-    db.run("SELECT etl.pause('odoo', 'a test')");
-    (bench, db)
-}
-
-/// Status of one component, by the report and by the JSON, which must agree.
-#[track_caller]
-fn status(db: &mut Client, component: &str) -> String {
-    let both: Vec<String> = db.one(
-        "SELECT ARRAY[(SELECT status FROM etl.health_report() WHERE component = $1), etl.health() -> 'checks' -> replace($1, ' ', '_') ->> 'status']",
-        &[&component],
-    );
-    assert_eq!(both[0], both[1], "{component}");
-    both[0].clone()
-}
-
 #[test]
 fn the_worker_is_there_disabled_or_missing() {
     let bench = Bench::ready();
@@ -35,7 +16,7 @@ fn the_worker_is_there_disabled_or_missing() {
         .expect("the setting");
     bench.cluster.reload();
     eventually(PATIENCE, "the worker to be disabled", || {
-        status(&mut db, "worker") == "warn"
+        db.health_status("worker") == "warn"
     });
     assert!(
         db.health("worker").contains("etl.enabled"),
@@ -45,12 +26,12 @@ fn the_worker_is_there_disabled_or_missing() {
     bench.cluster.set("etl.enabled", "on").expect("the setting");
     bench.cluster.reload();
     eventually(PATIENCE, "the worker to be back", || {
-        status(&mut db, "worker") == "pass"
+        db.health_status("worker") == "pass"
     });
 
     let without = Bench::builder().preload(&[]).start();
     let mut db = without.client();
-    assert_eq!(status(&mut db, "worker"), "warn");
+    assert_eq!(db.health_status("worker"), "warn");
     assert!(db.health("worker").contains("shared_preload_libraries"));
 }
 
@@ -60,7 +41,7 @@ fn a_database_that_is_not_served_has_no_worker() {
         .setting("etl.database", "another, and_another")
         .start();
     let mut db = bench.client();
-    assert_eq!(status(&mut db, "worker"), "fail");
+    assert_eq!(db.health_status("worker"), "fail");
     assert!(db.health("worker").contains("etl.database"));
 }
 
@@ -75,7 +56,7 @@ fn connections_that_are_missing_paused_failing_or_unknown() {
         db.health("connections")
     );
     bench.connect(&mut db, json!({}));
-    assert_eq!(status(&mut db, "connection odoo"), "pass");
+    assert_eq!(db.health_status("connection odoo"), "pass");
     db.run("SELECT etl.pause('odoo', 'stock-taking')");
     let health = db.health("connection odoo");
     assert!(
@@ -87,10 +68,10 @@ fn connections_that_are_missing_paused_failing_or_unknown() {
     bench.sim().stop();
     let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
     eventually(PATIENCE, "the circuit to open", || {
-        status(&mut db, "circuit odoo") == "fail"
+        db.health_status("circuit odoo") == "fail"
     });
     assert_eq!(
-        status(&mut db, "connection odoo"),
+        db.health_status("connection odoo"),
         "fail",
         "{}",
         db.health("connection odoo")
@@ -103,7 +84,7 @@ fn connections_that_are_missing_paused_failing_or_unknown() {
     bench.sim().restart().expect("the simulator comes back");
     assert_eq!(db.await_status(id, "done").attempts, 1, "no attempt burnt");
     eventually(PATIENCE, "all to be well again", || {
-        status(&mut db, "circuit odoo") == "pass" && status(&mut db, "connection odoo") == "pass"
+        db.health_status("circuit odoo") == "pass" && db.health_status("connection odoo") == "pass"
     });
 
     db.run("INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, connection) VALUES ('res.partner', 'create', '{}', 'lost', 'o''dd')");
@@ -117,7 +98,7 @@ fn connections_that_are_missing_paused_failing_or_unknown() {
 
 #[test]
 fn a_connection_without_a_secret_says_so() {
-    let (_bench, mut db) = paused();
+    let (_bench, mut db) = Bench::paused();
     db.run("SELECT etl.set_connection('bare', 'odoo', 'http://127.0.0.1:9')");
     let health = db.health("connection bare");
     assert!(

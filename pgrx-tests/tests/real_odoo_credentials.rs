@@ -1,7 +1,7 @@
 //! What a real Odoo 19 says to refused credentials. Needs `PG_ETL_ODOO=1`; without it every test here fails.
 
 use pg_etl_tests::prelude::*;
-use pg_etl_tests::real_odoo;
+use pg_etl_tests::{Waiting, real_odoo};
 use xtask::odoo::Odoo;
 
 fn bench(protocol: &str) -> (&'static Odoo, Bench) {
@@ -26,74 +26,24 @@ fn is_there(odoo: &Odoo, id: i64) -> bool {
     found == json!(1)
 }
 
-/// A partner to delete and one to make; both must wait for the right credentials, however the wrong ones are refused.
-struct Waiting {
-    victim: i64,
-    delete: i64,
-    create: i64,
-}
-
-fn make_victim(db: &mut Client) -> i64 {
-    let victim = db.enqueue(
-        "res.partner",
-        "create",
-        json!({"name": "Victim"}),
-        Some("victim"),
-    );
-    db.await_status(victim, "done").record()
-}
-
-fn queue(db: &mut Client, victim: i64) -> Waiting {
-    let delete = db.enqueue("res.partner", "delete", json!({"odoo_id": victim}), None);
-    let create = db.enqueue(
-        "res.partner",
-        "create",
-        json!({"name": "Waiting"}),
-        Some("waiting"),
-    );
-    Waiting {
-        victim,
-        delete,
-        create,
-    }
-}
-
 #[track_caller]
 fn assert_paused(db: &mut Client, odoo: &Odoo, waiting: &Waiting) {
-    eventually(PATIENCE, "the connection to be paused", || {
-        db.connection("state") == "paused" && db.count("processing") == 0
-    });
-    for id in [waiting.delete, waiting.create] {
-        let row = db.row(id);
-        assert_eq!(
-            (row.status.as_str(), row.attempts),
-            ("queued", 0),
-            "{row:?}"
-        );
-    }
-    let report = db.health("connection odoo");
-    println!("{report}");
-    assert!(
-        report.contains("paused") && report.contains("etl.resume"),
-        "{report}"
-    );
+    waiting.assert_paused_and_untouched(db);
     assert!(is_there(odoo, waiting.victim));
 }
 
 #[track_caller]
 fn assert_delivered(db: &mut Client, odoo: &Odoo, waiting: &Waiting) {
-    db.run("SELECT etl.resume()");
-    assert_eq!(db.await_status(waiting.delete, "done").attempts, 1);
-    let created = db.await_status(waiting.create, "done").record();
-    assert!(!is_there(odoo, waiting.victim) && is_there(odoo, created));
+    let kept = waiting.assert_delivered(db);
+    assert!(!is_there(odoo, waiting.victim) && is_there(odoo, kept));
 }
 
 fn a_wrong_key_pauses(protocol: &str) {
     let (odoo, bench) = bench(protocol);
     let mut db = bench.client();
-    let victim = make_victim(&mut db);
+    let victim = Waiting::victim(&mut db);
     bench.connect_with(&mut db, json!({}), "ETL_WRONG");
-    let waiting = queue(&mut db, victim);
+    let waiting = Waiting::queue(&mut db, victim);
     assert_paused(&mut db, odoo, &waiting);
     bench.connect(&mut db, json!({}));
     assert_delivered(&mut db, odoo, &waiting);
@@ -112,9 +62,9 @@ fn a_wrong_key_pauses_jsonrpc() {
 fn a_wrong_database_pauses(protocol: &str) {
     let (odoo, bench) = bench(protocol);
     let mut db = bench.client();
-    let victim = make_victim(&mut db);
+    let victim = Waiting::victim(&mut db);
     bench.connect(&mut db, json!({"database": "no-such-database"}));
-    let waiting = queue(&mut db, victim);
+    let waiting = Waiting::queue(&mut db, victim);
     assert_paused(&mut db, odoo, &waiting);
     bench.connect(&mut db, json!({}));
     assert_delivered(&mut db, odoo, &waiting);
@@ -135,7 +85,7 @@ fn a_wrong_database_pauses_jsonrpc() {
 fn a_user_who_is_gone_pauses() {
     let (odoo, bench) = bench("jsonrpc");
     let mut db = bench.client();
-    let victim = make_victim(&mut db);
+    let victim = Waiting::victim(&mut db);
     let group = |name: &str| {
         let found = odoo.call(
             "ir.model.data",
@@ -161,7 +111,7 @@ fn a_user_who_is_gone_pauses() {
     db.await_status(as_courier, "done");
     odoo.call("res.users", "unlink", &json!({"ids": [user]}))
         .expect("the user is deleted");
-    let waiting = queue(&mut db, victim);
+    let waiting = Waiting::queue(&mut db, victim);
     assert_paused(&mut db, odoo, &waiting);
     bench.connect(&mut db, json!({}));
     assert_delivered(&mut db, odoo, &waiting);

@@ -3,36 +3,8 @@
 use std::process::{Command, Stdio};
 
 use odoo_sim::Totals;
-use pg_etl_tests::{DATABASE, prelude::*};
-
-const OLD: &str = include_str!("fixtures/old_deployment.sql");
-
-/// An adopted deployment that has delivered `ada`, and then waits with three rows: a change of `ada` and two new partners.
-fn deployment() -> (Bench, Client) {
-    // A worker that finds nothing set up looks again soon.
-    let bench = Bench::builder()
-        .setting("etl.poll_interval", "5s")
-        .no_connection()
-        .start();
-    let mut db = bench.client();
-    db.run(OLD);
-    db.run("CREATE INDEX outbox_by_tenant ON ops.odoo_outbox (tenant)");
-    db.run("SELECT etl.setup()");
-    bench.connect(&mut db, json!({}));
-    let ada = db.enqueue("res.partner", "upsert", json!({"name": "Ada"}), Some("ada"));
-    db.await_status(ada, "done");
-    db.await_empty(PATIENCE);
-    db.run("SELECT etl.pause('odoo', 'before the dump')");
-    db.enqueue(
-        "res.partner",
-        "upsert",
-        json!({"name": "Ada Lovelace"}),
-        Some("ada"),
-    );
-    db.enqueue("res.partner", "create", json!({"name": "Bob"}), Some("bob"));
-    db.run("INSERT INTO public.odoo_partners (name) VALUES ('Cyd')");
-    (bench, db)
-}
+use pg_etl_tests::prelude::*;
+use pg_etl_tests::{DATABASE, adopted_deployment};
 
 /// What must come back: rows, columns, owners, grants, constraints, indexes, triggers of the state.
 fn state(db: &mut Client) -> Vec<String> {
@@ -104,26 +76,17 @@ fn starts_paused(bench: &Bench, copy: &mut Client, before: Totals) {
     );
 }
 
-fn partners(bench: &Bench, name: &str) -> usize {
-    bench
-        .sim()
-        .records("res.partner")
-        .iter()
-        .filter(|partner| partner["name"] == name)
-        .count()
-}
-
 fn delivers_after_resume(bench: &Bench, copy: &mut Client) {
     copy.run("SELECT etl.resume()");
     copy.await_empty(PATIENCE);
     for (name, count) in [("Ada Lovelace", 1), ("Ada", 0), ("Bob", 1), ("Cyd", 1)] {
-        assert_eq!(partners(bench, name), count, "{name}");
+        assert_eq!(bench.sim().partners(name).len(), count, "{name}");
     }
 }
 
 #[test]
 fn dump_and_psql_bring_everything_back_and_wait_for_a_word() {
-    let (bench, mut db) = deployment();
+    let (bench, mut db) = adopted_deployment();
     let file = bench.cluster.socket_dir().join("dump.sql");
     let file = file.to_str().expect("a path");
     run(program(
@@ -154,12 +117,18 @@ fn dump_and_psql_bring_everything_back_and_wait_for_a_word() {
     // The original still waits with the same rows: what the copy created is not created again.
     db.run("SELECT etl.resume()");
     db.await_empty(PATIENCE);
-    assert_eq!((partners(&bench, "Bob"), partners(&bench, "Cyd")), (1, 1));
+    assert_eq!(
+        (
+            bench.sim().partners("Bob").len(),
+            bench.sim().partners("Cyd").len()
+        ),
+        (1, 1)
+    );
 }
 
 #[test]
 fn a_custom_dump_restored_in_parallel_does_too() {
-    let (bench, mut db) = deployment();
+    let (bench, mut db) = adopted_deployment();
     let file = bench.cluster.socket_dir().join("dump.custom");
     let file = file.to_str().expect("a path");
     run(program(
@@ -188,7 +157,7 @@ fn a_custom_dump_restored_in_parallel_does_too() {
 
 #[test]
 fn a_copy_by_template_starts_paused() {
-    let (bench, mut db) = deployment();
+    let (bench, mut db) = adopted_deployment();
     let before = bench.sim().totals();
     db.run("SELECT etl.resume(); UPDATE etl.connection_state SET paused_at = now(), paused_reason = 'by hand'");
     drop(db);

@@ -4,6 +4,7 @@ SELECT jsonb_build_object(
   'set_up', true,
   'preloaded', $1::bool,
   'enabled', $2::bool,
+  'standby', pg_is_in_recovery(),
   'loaded_version', etl._library_version(),
   'extension_version', (SELECT x.extversion FROM pg_extension x WHERE x.extname = 'pg_etl'),
   'copied', EXISTS (SELECT FROM etl.instance i WHERE i.fingerprint <> etl._fingerprint()),

@@ -28,3 +28,25 @@ COMMENT ON FUNCTION etl._announce() IS 'Tells the launcher, at commit, to look f
 CREATE SEQUENCE etl.owner_seq AS bigint;
 CREATE SEQUENCE etl.claim_seq AS bigint;
 CREATE SEQUENCE etl.lot_seq AS bigint;
+
+-- API: Private. The locks of DROP EXTENSION pg_etl, in the order in which writers and the worker take them.
+CREATE FUNCTION etl._lock_for_drop() RETURNS void
+  LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'lock_for_drop_wrapper';
+COMMENT ON FUNCTION etl._lock_for_drop() IS 'Locks the extension and then the outbox, so that DROP EXTENSION meets no writer in a deadlock.';
+
+-- API: Private. Runs at the start of every DROP EXTENSION of this database, and must stop none: neither where the library is gone
+-- nor where the user may not drop this extension.
+CREATE FUNCTION etl._before_drop() RETURNS event_trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF current_query() ~* 'pg_etl' THEN
+    PERFORM etl._lock_for_drop();
+  END IF;
+EXCEPTION WHEN undefined_file OR undefined_function OR insufficient_privilege THEN
+  NULL;
+END
+$$;
+COMMENT ON FUNCTION etl._before_drop() IS 'Takes the locks of DROP EXTENSION pg_etl in an order without deadlocks.';
+CREATE EVENT TRIGGER pg_etl_before_drop ON ddl_command_start WHEN TAG IN ('DROP EXTENSION') EXECUTE FUNCTION etl._before_drop();
+COMMENT ON EVENT TRIGGER pg_etl_before_drop IS 'DROP EXTENSION pg_etl while rows are written: no deadlock.';

@@ -70,12 +70,11 @@ fn set_connection(
 }
 
 fn known(name: &str) -> Option<Value> {
-    let row = Spi::get_one_with_args::<pgrx::JsonB>(
+    let row = crate::reading::one::<pgrx::JsonB>(
         "SELECT (SELECT jsonb_build_object('kind', c.kind, 'url', c.url, 'options', c.options, 'secret', c.secret) FROM etl.connections c WHERE c.name = $1)",
         &[name.into()],
     );
-    row.unwrap_or_else(|error| spi_failed(error))
-        .map(|json| json.0)
+    row.map(|json| json.0)
 }
 
 fn check_name(name: &str, kind: &str) {
@@ -162,8 +161,8 @@ fn check_secret(secret: Option<&str>) {
 #[pg_extern(sql = false)]
 fn test_connection(name: &str) -> pgrx::JsonB {
     crate::setup::must_be_set_up();
-    Spi::run_with_args("SELECT etl._connection_must_exist($1)", &[name.into()])
-        .unwrap_or_else(|error| spi_failed(error));
+    // A function that returns nothing: only its ERROR counts.
+    crate::reading::one::<()>("SELECT etl._connection_must_exist($1)", &[name.into()]);
     let mut answer = run_errand(&Errand::Test {
         connection: name.to_owned(),
         max_time: Duration::from_secs(60),

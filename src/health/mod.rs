@@ -4,21 +4,19 @@ use pg_etl_core::health::{Finding, Signals, overall, report};
 use pgrx::prelude::*;
 use serde_json::json;
 
-use crate::error::{complain, spi_failed};
+use crate::error::complain;
+use crate::reading::one;
 
 fn signals() -> Signals {
     let (preloaded, enabled) = (crate::worker::is_preloaded(), crate::gucs::enabled());
     if !crate::setup::is_set_up() {
         let query = "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'";
-        let extension_version = Spi::get_one::<String>(query)
-            .unwrap_or_else(|error| spi_failed(error))
-            .unwrap_or_default();
-        let workers = Spi::get_one::<pgrx::JsonB>(
+        let extension_version = one::<String>(query, &[]).unwrap_or_default();
+        let workers = one::<pgrx::JsonB>(
             "SELECT jsonb_agg(jsonb_build_object('state', w.state, 'detail', w.detail)) FROM etl._workers() w",
+            &[],
         );
-        let workers = workers
-            .unwrap_or_else(|error| spi_failed(error))
-            .and_then(|json| serde_json::from_value(json.0).ok());
+        let workers = workers.and_then(|json| serde_json::from_value(json.0).ok());
         return Signals {
             preloaded,
             enabled,
@@ -28,14 +26,11 @@ fn signals() -> Signals {
             ..Signals::default()
         };
     }
-    let counted = Spi::get_one_with_args::<pgrx::JsonB>(
+    let counted = one::<pgrx::JsonB>(
         include_str!("../../sql/queries/health_signals.sql"),
         &[preloaded.into(), enabled.into()],
     );
-    let counted = counted
-        .unwrap_or_else(|error| spi_failed(error))
-        .map(|json| json.0)
-        .unwrap_or_default();
+    let counted = counted.map(|json| json.0).unwrap_or_default();
     serde_json::from_value(counted).unwrap_or_else(|error| {
         complain(
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
-use crate::error::{complain, spi_failed};
+use crate::error::complain;
 use crate::worker::{Errand, run_errand};
 
 /// Longest that one call may wait.
@@ -83,8 +83,7 @@ fn duration(interval: &pgrx::datum::Interval) -> Duration {
 /// What a drain would find, per connection.
 fn look_only() -> Value {
     let query = "SELECT coalesce(jsonb_object_agg(d.connection, jsonb_build_object('due', d.due, 'queued', d.queued)), '{}') FROM etl.queue_depth d";
-    let connections = Spi::get_one::<pgrx::JsonB>(query)
-        .unwrap_or_else(|error| spi_failed(error))
+    let connections = crate::reading::one::<pgrx::JsonB>(query, &[])
         .map(|json| json.0)
         .unwrap_or_default();
     let sum = |name: &str| -> u64 {

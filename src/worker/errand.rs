@@ -376,7 +376,7 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
 fn waiting_rows() -> Option<i64> {
     let counted = session::transaction(|| {
         let query = "SELECT (SELECT count(*) FROM etl.queue) + (SELECT coalesce(sum(cardinality(c.ids)), 0) FROM etl.claims c)::bigint";
-        Spi::get_one::<i64>(query).unwrap_or_else(|error| crate::error::spi_failed(error))
+        crate::reading::one(query, &[])
     });
     counted.ok().flatten()
 }

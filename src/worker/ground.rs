@@ -28,8 +28,7 @@ pub fn look() -> Result<Ground, Aborted> {
             return Ground::Gone;
         }
         let query = "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'";
-        let version =
-            Spi::get_one::<String>(query).unwrap_or_else(|error| crate::error::spi_failed(error));
+        let version = crate::reading::one::<String>(query, &[]);
         if version.as_deref() != Some(env!("CARGO_PKG_VERSION")) {
             return Ground::OtherVersion;
         }

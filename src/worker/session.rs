@@ -24,6 +24,7 @@ pub struct Aborted {
 
 /// Connects to `database` as the worker. Does not return where that is impossible: FATAL ends the process.
 pub fn connect(database: pg_sys::Oid) {
+    hold_cancels(true);
     // SAFETY: handlers of Postgres itself, set before signals are unblocked. `die` only sets flags; the next
     // CHECK_FOR_INTERRUPTS, also one inside a wait for a lock, ends the process.
     unsafe {
@@ -37,12 +38,20 @@ pub fn connect(database: pg_sys::Oid) {
 
 /// Signal handlers of a process without a database.
 pub fn handle_signals_only() {
+    hold_cancels(true);
     // SAFETY: as in `connect`.
     unsafe {
         handle(pg_sys::SIGTERM, die);
         handle(pg_sys::SIGHUP, SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
     }
+}
+
+/// Whether `pg_cancel_backend()` is put off. Inside a transaction it cancels what runs there; outside of one there is nothing to
+/// cancel and nobody to catch the ERROR, which would end the process.
+fn hold_cancels(hold: bool) {
+    // SAFETY: a counter of the main thread, which Postgres itself only changes in pairs, and clears when it raises an ERROR.
+    unsafe { pg_sys::QueryCancelHoldoffCount = hold.into() };
 }
 
 /// # Safety
@@ -85,6 +94,8 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"row_security", c"on"),
     #[cfg(feature = "pg17")]
     (c"transaction_timeout", c"0"),
+    // On, every ERROR would end the process: a lock that somebody keeps, a trigger that raises.
+    (c"exit_on_error", c"off"),
     (c"statement_timeout", c"0"),
     (c"idle_in_transaction_session_timeout", c"0"),
     (c"jit", c"off"),
@@ -165,7 +176,9 @@ pub fn transaction_waiting<R>(
             share_extension();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
+        hold_cancels(false);
         let value = (work.0)();
+        hold_cancels(true);
         // SAFETY: as above.
         unsafe {
             pg_sys::PopActiveSnapshot();
@@ -176,6 +189,7 @@ pub fn transaction_waiting<R>(
     .catch_others(|cause| Err(aborted(cause)))
     .catch_rust_panic(|cause| Err(aborted(cause)))
     .execute();
+    hold_cancels(true);
     if result.is_err() {
         // SAFETY: what an ERROR left behind is released: locks, snapshot, SPI. Without it the next transaction would start inside the ruins.
         unsafe { pg_sys::AbortCurrentTransaction() };
@@ -215,7 +229,7 @@ pub fn wait(readable: Option<RawFd>, timeout: Duration, last_words: impl FnOnce(
     // SAFETY: flags of our signal handler, read and written on the main thread. SIGTERM is set aside for as long as the last words
     // take (every lock in them has a timeout); a second one ends them.
     unsafe {
-        // pg_cancel_backend() between transactions: there is nothing to cancel, and an ERROR here would end the process.
+        // pg_cancel_backend() between transactions was for none that comes later.
         pg_sys::QueryCancelPending = 0;
         if pg_sys::ProcDiePending != 0 {
             pg_sys::ProcDiePending = 0;

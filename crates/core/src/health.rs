@@ -183,6 +183,10 @@ fn version(signals: &Signals) -> Finding {
 
 fn worker(signals: &Signals) -> Finding {
     const ALIVE: &str = "1 alive";
+    if signals.standby {
+        let detail = "a standby delivers nothing; promoted, it does";
+        return finding("worker", Status::Pass, "standby", "none", detail, "");
+    }
     if !signals.enabled {
         return finding(
             "worker",

@@ -30,6 +30,9 @@ pub struct Signals {
     pub oldest_run_seconds: Option<f64>,
     /// `etl.enabled`.
     pub enabled: bool,
+    /// This server is a standby.
+    #[serde(default)]
+    pub standby: bool,
 }
 
 /// One background worker of this database.

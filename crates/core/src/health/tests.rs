@@ -136,3 +136,12 @@ fn before_setup_only_what_can_be_known_is_reported() {
     assert_eq!(findings[0].remedy, "SELECT etl.setup();");
     assert_eq!(findings.len(), 3);
 }
+
+#[test]
+fn a_standby_needs_no_worker() {
+    let mut signals = well();
+    signals.workers.clear();
+    assert_eq!(status_of(&signals, "worker"), Status::Fail);
+    signals.standby = true;
+    assert_eq!(status_of(&signals, "worker"), Status::Pass);
+}

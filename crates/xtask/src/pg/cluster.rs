@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use super::PgVersion;
-use super::data_dir::{copy_tree, free_port, initdb, template};
+use super::data_dir::{base_backup, copy_tree, free_port, initdb, template};
 use crate::command;
 use crate::daemon::{self, Life, Process};
 use crate::place::{self, ServerUser};
@@ -43,6 +43,8 @@ pub struct Builder {
     env: BTreeMap<String, String>,
     fsync: bool,
     own_identity: bool,
+    /// The address of the server whose standby it is.
+    primary: Option<String>,
     life: Life,
 }
 
@@ -125,6 +127,9 @@ impl Builder {
     }
 
     fn fill(&self, data: &Path, user: &ServerUser) -> Result<()> {
+        if let Some(primary) = &self.primary {
+            return base_backup(self.version, data, primary, user);
+        }
         if self.own_identity {
             return initdb(self.version, data, user);
         }
@@ -154,12 +159,23 @@ impl Cluster {
             env: BTreeMap::new(),
             fsync: false,
             own_identity: false,
+            primary: None,
             life: Life::WithOwner,
         }
     }
 
     pub fn version(&self) -> PgVersion {
         self.version
+    }
+
+    /// A streaming standby of this running server, with the settings and the environment that this one began with.
+    pub fn standby(&self) -> Builder {
+        Builder {
+            dir: None,
+            port: None,
+            primary: Some(self.dsn("postgres")),
+            ..self.spec.clone()
+        }
     }
 
     /// The address of a database as superuser `postgres`, over TCP.

@@ -61,6 +61,25 @@ pub(super) fn initdb(version: PgVersion, data: &Path, user: &ServerUser) -> Resu
     command::output(command::as_server(&mut initdb, user, data)).map(drop)
 }
 
+/// The data directory of a standby that streams from `primary`.
+pub(super) fn base_backup(
+    version: PgVersion,
+    data: &Path,
+    primary: &str,
+    user: &ServerUser,
+) -> Result<()> {
+    user.private_dir(data)?;
+    let mut backup = Command::new(version.bin_dir()?.join("pg_basebackup"));
+    backup.arg("-D").arg(data).args(["-d", primary]);
+    backup.args([
+        "--write-recovery-conf",
+        "--wal-method=stream",
+        "--checkpoint=fast",
+        "--no-sync",
+    ]);
+    command::output(command::as_server(&mut backup, user, data)).map(drop)
+}
+
 /// Copies a directory with owners and rights, sharing blocks where the file system can.
 pub(crate) fn copy_tree(from: &Path, to: &Path, user: &ServerUser) -> Result<()> {
     let mut copy = Command::new("cp");
