@@ -4,21 +4,27 @@
 -- key is held, the row it went with, the records it refers to (each as its key is hashed, with E'\x1e' between them);
 -- $13–$15 one element per claim: its number, and the ids and keys that stay in it, as text
 WITH said AS MATERIALIZED (
-  SELECT v.*,
-         v.needs IS NOT NULL AND EXISTS (
-           SELECT FROM unnest(string_to_array(v.needs, E'\x1e')) AS u (name)
-           WHERE EXISTS (SELECT FROM etl.claims c WHERE hashtextextended(u.name, 0) = ANY (c.keys))
-              OR EXISTS (SELECT FROM etl.queue q JOIN etl.claims c ON c.claim = v.claim AND c.connection = q.connection
-                         WHERE q.key_hash = hashtextextended(u.name, 0))) AS waits
+  SELECT v.*, n.waits, n.due
   FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::float8[], $9::int[],
               $10::float8[], $11::bigint[], $12::text[])
     AS v (claim, id, key, status, odoo_id, class, error, wait, refund, hold, went_with, needs)
+  LEFT JOIN LATERAL (
+    SELECT bool_or(x.waits) AS waits, max(x.due) AS due
+    FROM unnest(string_to_array(v.needs, E'\x1e')) AS u (name) CROSS JOIN LATERAL (
+      SELECT true AS waits, NULL::timestamptz AS due FROM etl.claims c WHERE hashtextextended(u.name, 0) = ANY (c.keys)
+      UNION ALL
+      SELECT true, q.due FROM etl.claims c JOIN etl.queue q ON q.connection = c.connection AND q.key_hash = hashtextextended(u.name, 0)
+      WHERE c.claim = v.claim) x
+    ) n ON v.needs IS NOT NULL
 ),
--- What waits for a record that is still on its way here loses no attempt by it, and never its last one.
+-- What waits for a record that is still on its way here loses no attempt by it, and never its last one. It comes again together with
+-- the row that it waits for: two rows that wait for each other only go when they go together.
 verdict AS (
   SELECT s.claim, s.id, s.key, s.odoo_id, s.class, s.error, s.hold, s.went_with,
          CASE WHEN s.waits THEN 'queued' ELSE s.status END AS status,
-         CASE WHEN s.waits THEN greatest(s.wait, 1) ELSE s.wait END AS wait,
+         CASE WHEN s.waits AND s.due > clock_timestamp() THEN s.due
+              WHEN s.waits THEN clock_timestamp() + interval '1 s'
+              WHEN s.wait > 0 THEN clock_timestamp() + s.wait * interval '1 s' END AS due,
          CASE WHEN s.waits THEN 1 ELSE s.refund END AS refund
   FROM said s
 ),
@@ -28,7 +34,7 @@ settled AS (
       odoo_id = coalesce(v.odoo_id, o.odoo_id),
       error_class = CASE WHEN v.status = 'done' THEN NULL ELSE coalesce(v.class, o.error_class) END,
       last_error = CASE WHEN v.status = 'done' THEN NULL ELSE coalesce(v.error, o.last_error) END,
-      next_run_at = CASE WHEN v.wait > 0 THEN clock_timestamp() + v.wait * interval '1 s' ELSE o.next_run_at END,
+      next_run_at = coalesce(v.due, o.next_run_at),
       attempts = o.attempts - v.refund,
       finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE clock_timestamp() END,
       went_with = v.went_with,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use pg_etl_core::odoo::Client;
-use pg_etl_core::odoo::values::{Naming, may_refer, references};
+use pg_etl_core::odoo::values::{Naming, guessed_references, may_refer, references};
 use pg_etl_core::outbox::{self, After, Batch, Claimed, Nature, Operation, Outcome, Pace, Planned};
 
 use super::lane::check;
@@ -16,6 +16,7 @@ pub struct Held {
     pub attempts: u32,
     pub checkable: bool,
     pub model: String,
+    pub external_id: String,
     /// The records it refers to by key, as `settle.sql` takes them.
     pub needs: Option<String>,
 }
@@ -30,6 +31,8 @@ pub struct Claim {
     waiting: Vec<Planned>,
     /// Rows that made their record and have a second step to go.
     made: HashSet<i64>,
+    /// The external id and the id of the record of each row that was delivered.
+    records: HashMap<i64, (String, i64)>,
     pub on_the_wire: usize,
     /// Bytes of payload it came with.
     pub bytes: usize,
@@ -53,7 +56,9 @@ impl Claim {
             config,
             client,
         };
+        let mut by_key: HashMap<String, Vec<(String, String)>> = HashMap::new();
         for raw in claimed.rows {
+            let record_key = raw.record_key.clone();
             bytes += raw.payload.as_ref().map_or(0, String::len);
             let mut row = Held {
                 key: raw.key,
@@ -61,22 +66,33 @@ impl Claim {
                 attempts: raw.attempts,
                 checkable: false,
                 model: String::new(),
+                external_id: String::new(),
                 needs: None,
             };
             let id = raw.id;
             match check(raw, connection, config) {
                 Ok(mut claimed) => {
-                    known.find_references(&mut claimed);
+                    let made = &claimed.row;
+                    row.operation = made.operation;
+                    row.checkable = made.payload.contains_key("unless");
+                    row.model.clone_from(&made.model);
+                    row.external_id.clone_from(&made.external_id);
+                    if let Some(key) = record_key.filter(|_| makes(made.operation)) {
+                        let record = (made.model.clone(), made.external_id.clone());
+                        by_key.entry(key).or_default().push(record);
+                    }
                     claimed.max_batch = pace.rows(&claimed.row.model, claimed.max_batch);
-                    row.operation = claimed.row.operation;
-                    row.checkable = claimed.row.payload.contains_key("unless");
-                    row.model.clone_from(&claimed.row.model);
-                    row.needs = needs(&claimed);
                     planned.push(claimed);
                 }
                 Err(failure) => refused.push((id, Outcome::Failed(failure))),
             }
             held.insert(id, row);
+        }
+        for claimed in &mut planned {
+            known.find_references(claimed, &by_key);
+            if let Some(row) = held.get_mut(&claimed.row.id) {
+                row.needs = needs(claimed);
+            }
         }
         let waiting = outbox::plan(planned, &|model, field| known.nature(model, field));
         let claim = Self {
@@ -84,6 +100,7 @@ impl Claim {
             held,
             waiting,
             made: HashSet::new(),
+            records: HashMap::new(),
             on_the_wire: 0,
             bytes,
         };
@@ -122,7 +139,15 @@ impl Claim {
             return None;
         }
         self.on_the_wire += 1;
-        Some(self.waiting.remove(at).batch)
+        let Planned {
+            mut batch, after, ..
+        } = self.waiting.remove(at);
+        let before = after.values().flatten().map(|after| after.row());
+        let records = before.filter_map(|row| self.records.get(&row));
+        batch
+            .known
+            .extend(records.map(|(name, id)| (name.clone(), *id)));
+        Some(batch)
     }
 
     /// Takes rows out of what is not sent yet: all, or those that `stopped` keys and rows concern. They were never sent, or their
@@ -206,6 +231,14 @@ impl Claim {
         }
     }
 
+    /// A row was delivered: what refers to its record need not ask for it.
+    pub fn remember(&mut self, row: i64, odoo_id: i64) {
+        if let Some(held) = self.held.get(&row) {
+            let record = (held.external_id.clone(), odoo_id);
+            self.records.insert(row, record);
+        }
+    }
+
     /// What stays in the claim when `settled` is taken out.
     pub fn remaining(&self, settled: &HashSet<i64>) -> Remaining {
         let mut remaining = Remaining {
@@ -249,18 +282,24 @@ impl Known<'_> {
         field.map_or(Nature::Unknown, |field| field.nature())
     }
 
-    fn find_references(&self, claimed: &mut Claimed) {
+    fn find_references(
+        &self,
+        claimed: &mut Claimed,
+        by_key: &HashMap<String, Vec<(String, String)>>,
+    ) {
         let row = &claimed.row;
-        let has_values = matches!(
-            row.operation,
-            Operation::Create | Operation::Upsert | Operation::Update
-        );
-        let (Some(client), true) = (self.client, has_values) else {
-            return;
-        };
-        if !may_refer(&row.payload, &self.config.namespace) {
+        let has_values = makes(row.operation) || row.operation == Operation::Update;
+        if !has_values || !may_refer(&row.payload, &self.config.namespace) {
             return;
         }
+        let described = self
+            .client
+            .filter(|client| client.known_fields(&row.model).is_some());
+        let Some(client) = described else {
+            claimed.references = guessed_references(&row.payload, by_key);
+            return;
+        };
+        claimed.described = true;
         let naming = Naming {
             namespace: &self.config.namespace,
             connection: self.connection,
@@ -268,6 +307,10 @@ impl Known<'_> {
         let fields = |model: &str| client.known_fields(model);
         claimed.references = references(naming, &row.model, &row.payload, &fields);
     }
+}
+
+fn makes(operation: Operation) -> bool {
+    matches!(operation, Operation::Create | Operation::Upsert)
 }
 
 fn needs(claimed: &Claimed) -> Option<String> {

@@ -303,6 +303,7 @@ pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<C
         key: raw.key,
         priority: raw.priority,
         references: Vec::new(),
+        described: false,
         context: model_config.context,
         max_batch: model_config.max_batch.unwrap_or_else(gucs::batch_rows),
     })

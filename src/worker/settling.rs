@@ -367,18 +367,17 @@ fn decide(
             checkable: held.checkable,
         };
         let needs = held.needs.clone();
-        // The record of a delete is gone.
-        let tells = held.operation != Operation::Delete;
-        if let (
-            Outcome::Delivered {
-                odoo_id: Some(odoo_id),
-                ..
-            },
-            Some(key),
-        ) = (&outcome, key)
-            && tells
+        if let Outcome::Delivered {
+            odoo_id: Some(odoo_id),
+            ..
+        } = &outcome
+            // The record of a delete is gone.
+            && held.operation != Operation::Delete
         {
-            told.insert((key, model.clone()), *odoo_id);
+            claim.remember(row, *odoo_id);
+            if let Some(key) = key {
+                told.insert((key, model.clone()), *odoo_id);
+            }
         }
         match &outcome {
             Outcome::Delivered { .. } if claim.has_second_step(sent) => continue,

@@ -72,6 +72,7 @@ impl Target {
             context: Map::new(),
             rows,
             joined: std::collections::BTreeMap::new(),
+            known: std::collections::BTreeMap::new(),
         };
         let cx = DeliverContext {
             namespace: &self.namespace,
@@ -829,6 +830,7 @@ fn a_good_connection_is_reported() {
             context: Map::new(),
             rows: vec![row],
             joined: std::collections::BTreeMap::new(),
+            known: std::collections::BTreeMap::new(),
         };
         let stop = || false;
         let cx = DeliverContext {

@@ -75,6 +75,7 @@ fn send(client: &Client, rows: Vec<Row>) -> Vec<Outcome> {
         context: Map::new(),
         rows,
         joined: std::collections::BTreeMap::new(),
+        known: std::collections::BTreeMap::new(),
     };
     let stop = || false;
     let outcomes = deliver(

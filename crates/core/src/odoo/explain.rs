@@ -253,6 +253,7 @@ mod tests {
             context: Map::new(),
             rows: vec![row],
             joined: std::collections::BTreeMap::new(),
+            known: std::collections::BTreeMap::new(),
         };
         let stop = || false;
         let explained = explain(

@@ -16,5 +16,5 @@ pub use join::Nature;
 pub use order::After;
 pub use pace::{Answer, Pace};
 pub use plan::{Batch, Claimed, Planned, Reference, plan};
-pub use row::{Operation, Outcome, Row};
+pub use row::{Circle, Operation, Outcome, Row};
 pub use settle::{Patience, Settlement, Tried, settle};

@@ -9,7 +9,7 @@ use serde_json::Map;
 
 use super::join::Unit;
 use super::plan::Claimed;
-use super::row::{Operation, Row};
+use super::row::{Circle, Operation, Row};
 
 /// What a row waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +73,8 @@ struct Wait {
     by_order: bool,
     /// These fields refer to what it makes.
     fields: Vec<String>,
+    /// A record cannot be without one of them.
+    required: bool,
 }
 
 struct Graph {
@@ -118,10 +120,11 @@ impl Graph {
                     Some(maker) if *maker == place => {
                         graph.cut_off(place, None, vec![reference.field.clone()])
                     }
-                    Some(maker) => graph
-                        .wait(place, *maker)
-                        .fields
-                        .push(reference.field.clone()),
+                    Some(maker) => {
+                        let wait = graph.wait(place, *maker);
+                        wait.fields.push(reference.field.clone());
+                        wait.required |= reference.required;
+                    }
                     None => {}
                 }
             }
@@ -180,7 +183,12 @@ impl Graph {
                 !of_itself && node.waits.get(&before).is_some_and(|wait| !wait.by_order)
             });
             let is_second = |node: usize| node >= units.len();
-            let at = by_reference.min_by_key(|at| (is_second(circle[*at]), circle[*at]));
+            let required = |at: usize| {
+                let wait = self.nodes[circle[at]].waits.get(&refers_to(at));
+                wait.is_some_and(|wait| wait.required)
+            };
+            let at =
+                by_reference.min_by_key(|at| (is_second(circle[*at]), required(*at), circle[*at]));
             let Some(at) = at else {
                 return Some(first);
             };
@@ -281,6 +289,7 @@ impl Graph {
 fn split(unit: &mut Unit, fields: &[String], circle: &str) -> (Claimed, Vec<Row>) {
     let members = unit.members.clone();
     let whole = unit.sent.row.payload.clone();
+    let blind = !unit.sent.described;
     let rows = std::iter::once(&mut unit.sent.row).chain(&mut unit.members);
     for row in rows {
         for field in fields {
@@ -289,7 +298,10 @@ fn split(unit: &mut Unit, fields: &[String], circle: &str) -> (Claimed, Vec<Row>
                 changes.remove(field);
             }
         }
-        row.circle = Some(circle.to_owned());
+        row.circle = Some(Circle {
+            way: circle.to_owned(),
+            blind,
+        });
     }
     let payload = whole
         .into_iter()

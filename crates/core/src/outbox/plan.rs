@@ -20,6 +20,8 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// By the id of a row that is sent, the rows that were joined to it, as they came and in their order, itself the last.
     pub joined: BTreeMap<i64, Vec<Row>>,
+    /// Records that earlier calls made, by external id: nobody need ask Odoo for these.
+    pub known: BTreeMap<String, i64>,
 }
 
 impl Batch {
@@ -50,6 +52,8 @@ pub struct Claimed {
     pub priority: i16,
     /// The records that its values refer to by external id.
     pub references: Vec<Reference>,
+    /// Whether the fields of its model are described: only then is `required` of its references true or false for good.
+    pub described: bool,
 }
 
 /// A value that refers to a record by its external id.
@@ -58,6 +62,8 @@ pub struct Reference {
     /// The field of the payload in which it stands, at whatever depth.
     pub field: String,
     pub external_id: String,
+    /// A record cannot be without the field.
+    pub required: bool,
     /// Model and record key, where it was given by these.
     pub record: Option<(String, String)>,
 }
@@ -143,6 +149,7 @@ impl BatchKey {
                         context: step.sent.context.clone(),
                         rows: Vec::new(),
                         joined: BTreeMap::new(),
+                        known: BTreeMap::new(),
                     },
                     after: BTreeMap::new(),
                     priority: self.priority.0,

@@ -67,8 +67,17 @@ pub struct Row {
     /// For a create that later changes of the record were joined to: the changes alone. They are what a record gets that was
     /// there before, for a create never touches it.
     pub changes: Option<Map<String, Value>>,
-    /// For a record that refers to itself through others: the way round, for people.
-    pub circle: Option<String>,
+    /// For a record that refers to itself, or through others, and that was cut in two for it.
+    pub circle: Option<Circle>,
+}
+
+/// Why a row is sent in two steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circle {
+    /// The way round, for people.
+    pub way: String,
+    /// Nothing was known of the fields: it may have been cut at one that the record cannot be without, and another try will tell.
+    pub blind: bool,
 }
 
 /// What became of one row of a batch.

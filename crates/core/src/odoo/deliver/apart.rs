@@ -96,6 +96,7 @@ fn one_after_another(
                 max_batch: batch.rows.len().max(1),
                 priority: 0,
                 references: Vec::new(),
+                described: false,
             });
         }
     }

@@ -41,7 +41,7 @@ use super::fields::{ModelFields, Purpose};
 use super::guard::check_model;
 use super::values::{Line, Naming, Reader, Reference, Typed, Values, read_payload};
 use crate::failure::{ErrorClass, Failure};
-use crate::outbox::{Batch, Operation, Outcome, Row};
+use crate::outbox::{Batch, Circle, Operation, Outcome, Row};
 use gateway::Gateway;
 
 /// What a delivery needs to know besides the batch.
@@ -77,7 +77,7 @@ pub(super) fn deliver_through(
         should_stop: cx.should_stop,
         outcomes: BTreeMap::new(),
         halted: None,
-        lookups: HashMap::new(),
+        lookups: known(batch),
         rights: HashMap::new(),
         server_failures: 0,
     };
@@ -226,14 +226,8 @@ impl Delivery<'_> {
     }
 
     fn fail(&mut self, row: &Row, mut failure: Failure) {
-        let about_the_row = matches!(
-            failure.class,
-            ErrorClass::Invalid | ErrorClass::Dependency | ErrorClass::Server
-        );
-        if let Some(circle) = row.circle.as_ref().filter(|_| about_the_row) {
-            failure = failure.with_remedy(format!(
-                "It refers to itself through others ({circle}), so that one reference of the circle was left for a second step; Odoo refused it. Make one of these records without the reference, and set it by an update."
-            ));
+        if let Some(circle) = &row.circle {
+            failure = in_a_circle(circle, failure);
         }
         self.outcomes.insert(row.id, Outcome::Failed(failure));
     }
@@ -269,6 +263,17 @@ impl Delivery<'_> {
             })
             .collect()
     }
+}
+
+/// The records whose ids are known before anything is asked.
+fn known(batch: &Batch) -> HashMap<String, Option<i64>> {
+    let of_rows = batch.rows.iter().filter(|row| row.has_record_key);
+    let of_rows = of_rows.filter_map(|row| Some((row.external_id.clone(), Some(row.odoo_id?))));
+    let told = batch
+        .known
+        .iter()
+        .map(|(name, id)| (name.clone(), Some(*id)));
+    told.chain(of_rows).collect()
 }
 
 /// The failure of a question: nothing was sent that could have taken effect.
@@ -309,6 +314,20 @@ fn after(failure: &Failure) -> Option<Failure> {
         | ErrorClass::Server
         | ErrorClass::Crashed => None,
     }
+}
+
+/// A row that was cut in two, for it refers to itself through others, was refused.
+fn in_a_circle(circle: &Circle, mut failure: Failure) -> Failure {
+    match failure.class {
+        // Now the fields are described, and it is cut where it may be.
+        ErrorClass::Invalid if circle.blind => failure.class = ErrorClass::Dependency,
+        ErrorClass::Invalid | ErrorClass::Dependency | ErrorClass::Server => {}
+        _ => return failure,
+    }
+    failure.with_remedy(format!(
+        "It refers to itself through others ({}), so that one reference of the circle was left for a second step; Odoo refused it. Make one of these records without the reference, and set it by an update.",
+        circle.way
+    ))
 }
 
 /// Without a record key the external id is the row's own: no two rows about the record would name the same line.

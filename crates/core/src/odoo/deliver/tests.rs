@@ -98,6 +98,7 @@ fn run(gateway: &Scripted, operation: Operation, rows: Vec<Row>) -> Vec<(i64, Ou
         context: Map::new(),
         rows,
         joined: std::collections::BTreeMap::new(),
+        known: std::collections::BTreeMap::new(),
     };
     let stop = || false;
     deliver_through(

@@ -33,6 +33,8 @@ pub struct Field {
     /// Odoo's name of the type, e.g. `many2one`.
     pub kind: String,
     pub readonly: bool,
+    /// A record cannot be without it.
+    pub required: bool,
     pub store: bool,
     /// Has a `related` path: its value is another record's.
     pub related: bool,
@@ -119,6 +121,7 @@ impl Field {
         Some(Self {
             kind: text("type")?,
             readonly: is("readonly"),
+            required: is("required"),
             store: field.get("store").and_then(Value::as_bool).unwrap_or(true),
             related: filled("related"),
             computed: filled("depends"),
@@ -144,6 +147,7 @@ impl Field {
         json.insert("type".to_owned(), json!(self.kind));
         for (key, value) in [
             ("readonly", self.readonly),
+            ("required", self.required),
             ("related", self.related),
             ("depends", self.computed),
         ] {

@@ -20,7 +20,7 @@ use super::fields::ModelFields;
 use crate::failure::Failure;
 
 pub use read::{Reader, read_payload};
-pub use references::{may_refer, references};
+pub use references::{guessed_references, may_refer, references};
 pub use relation::Naming;
 
 /// A checked value in a form that both ways of writing can use.

@@ -1,5 +1,6 @@
 //! Which records a payload refers to by external id, found without reading it: what a plan needs to put rows in order.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -38,6 +39,7 @@ pub fn references(
                 naming,
                 fields,
                 field,
+                required: known.get(field).is_some_and(|field| field.required),
                 found: &mut found,
             };
             walk.value(&known, field, value, DEPTH);
@@ -46,11 +48,60 @@ pub fn references(
     found
 }
 
+/// The references of a row whose model is not described yet: whatever reads as one, to any of `records` (by record key: model and
+/// external id). One too many costs a wait, one too few an attempt.
+#[must_use]
+pub fn guessed_references(
+    payload: &Map<String, Value>,
+    records: &HashMap<String, Vec<(String, String)>>,
+) -> Vec<outbox::Reference> {
+    let mut found = Vec::new();
+    for (field, value) in payload {
+        guess(field, value, records, DEPTH + 1, &mut found);
+    }
+    found
+}
+
+fn guess(
+    field: &str,
+    value: &Value,
+    records: &HashMap<String, Vec<(String, String)>>,
+    depth: usize,
+    found: &mut Vec<outbox::Reference>,
+) {
+    match value {
+        Value::Object(object) => {
+            let key = object.get("key").and_then(Value::as_str);
+            if let Some(key) = key.filter(|_| object.len() == 1) {
+                for (model, external_id) in records.get(key).into_iter().flatten() {
+                    found.push(outbox::Reference {
+                        field: field.to_owned(),
+                        external_id: external_id.clone(),
+                        required: false,
+                        record: Some((model.clone(), key.to_owned())),
+                    });
+                }
+            } else if depth > 0 {
+                for value in object.values() {
+                    guess(field, value, records, depth - 1, found);
+                }
+            }
+        }
+        Value::Array(items) if depth > 0 => {
+            for item in items {
+                guess(field, item, records, depth - 1, found);
+            }
+        }
+        _ => {}
+    }
+}
+
 struct Walk<'a> {
     naming: Naming<'a>,
     fields: &'a dyn Fn(&str) -> Option<Arc<ModelFields>>,
     /// The field of the payload that everything below belongs to.
     field: &'a str,
+    required: bool,
     found: &'a mut Vec<outbox::Reference>,
 }
 
@@ -90,6 +141,7 @@ impl Walk<'_> {
             self.found.push(outbox::Reference {
                 field: self.field.to_owned(),
                 external_id,
+                required: self.required,
                 record: key.map(|key| (model.to_owned(), key.to_owned())),
             });
         }
@@ -170,6 +222,37 @@ mod tests {
             []
         );
         assert_eq!(found(json!({"partner_id": null, "order_line": "x"})), []);
+    }
+
+    #[test]
+    fn without_a_description_whatever_reads_as_a_reference_is_one() {
+        let records = HashMap::from([(
+            "p".to_owned(),
+            vec![
+                ("res.partner".to_owned(), "n.partner".to_owned()),
+                ("res.company".to_owned(), "n.company".to_owned()),
+            ],
+        )]);
+        let found = |payload: Value| {
+            let found = guessed_references(payload.as_object().unwrap(), &records);
+            let found = found
+                .into_iter()
+                .map(|reference| (reference.field, reference.external_id));
+            found.collect::<Vec<_>>()
+        };
+        let both = |field: &str| {
+            let to = |name: &str| (field.to_owned(), name.to_owned());
+            vec![to("n.partner"), to("n.company")]
+        };
+        assert_eq!(
+            found(json!({"a": {"key": "p"}, "b": {"key": "q"}})),
+            both("a")
+        );
+        assert_eq!(found(json!({"a": [7, {"key": "p"}]})), both("a"));
+        assert_eq!(
+            found(json!({"lines": [{"key": "p", "product_id": {"key": "p"}}]})),
+            both("lines")
+        );
     }
 
     #[test]

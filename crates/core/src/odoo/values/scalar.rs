@@ -140,6 +140,7 @@ mod tests {
         Field {
             kind: kind.to_owned(),
             readonly: false,
+            required: false,
             store: true,
             related: false,
             computed: false,

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::outbox::row::Circle;
 
 fn plain(_: &str, field: &str) -> Nature {
     match field {
@@ -27,6 +28,7 @@ fn claimed(id: i64, operation: Operation, key: Option<i64>, payload: Value) -> C
                 field: field.clone(),
                 external_id: name(value.get("key")?.as_i64()?),
                 record: None,
+                required: field == "boss",
             })
         })
         .collect();
@@ -47,6 +49,7 @@ fn claimed(id: i64, operation: Operation, key: Option<i64>, payload: Value) -> C
         max_batch: 100,
         priority: 0,
         references,
+        described: true,
     }
 }
 
@@ -69,6 +72,11 @@ fn after(planned: &[Planned], id: i64) -> Vec<Vec<After>> {
             .unwrap_or_default()
     })
     .collect()
+}
+
+fn circle(way: &str) -> Option<Circle> {
+    let way = way.to_owned();
+    Some(Circle { way, blind: false })
 }
 
 use Operation::{Call, Create, Delete, Update, Upsert};
@@ -275,8 +283,8 @@ fn a_reference_to_itself_follows_by_a_write() {
     assert_eq!(after(&planned, 1), [vec![], vec![After::Made(1)]]);
     assert_eq!(after(&planned, 2), [[After::Settled(1)]]);
     assert_eq!(
-        planned[0].batch.rows[0].circle.as_deref(),
-        Some("row 1 (res.partner) → itself")
+        planned[0].batch.rows[0].circle,
+        circle("row 1 (res.partner) → itself")
     );
 }
 
@@ -311,10 +319,31 @@ fn a_circle_is_cut_once_and_named() {
         [vec![], vec![After::Made(1), After::Made(2)]]
     );
     assert_eq!(
-        planned[0].batch.rows[0].circle.as_deref(),
-        Some(
+        planned[0].batch.rows[0].circle,
+        circle(
             "row 1 (res.partner) → row 2 (res.partner) → row 3 (res.partner) → row 1 (res.partner)"
         )
+    );
+}
+
+#[test]
+fn a_circle_is_cut_where_a_record_can_be_without_it() {
+    let planned = plan(
+        vec![
+            claimed(1, Create, Some(1), json!({"name": "a", "boss": {"key": 2}})),
+            claimed(
+                2,
+                Create,
+                Some(2),
+                json!({"name": "b", "friend": {"key": 1}}),
+            ),
+        ],
+        &plain,
+    );
+    assert_eq!(ids(&planned), [[2], [1], [2]]);
+    assert_eq!(
+        planned[2].batch.rows[0].payload["friend"],
+        json!({"key": 1})
     );
 }
 
