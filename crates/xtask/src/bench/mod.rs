@@ -5,9 +5,13 @@
 
 mod backlog;
 mod bare;
+mod chart;
 mod claim_log;
 mod instant;
 mod machine;
+mod odoo;
+mod peers;
+mod python;
 mod report;
 pub mod sink;
 mod table;
@@ -29,8 +33,12 @@ use crate::progress::{DIM, Step, say};
 /// The parts of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
+    /// (a) A real Odoo.
+    Odoo,
     /// (b) Into an instant sink.
     Instant,
+    /// (c) A Python worker.
+    Python,
     /// (d) Commit to request.
     Wake,
     /// (e) Backlog, held xmin, hot key.
@@ -38,11 +46,19 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Self; 3] = [Self::Instant, Self::Wake, Self::Backlog];
+    pub const ALL: [Self; 5] = [
+        Self::Odoo,
+        Self::Instant,
+        Self::Python,
+        Self::Wake,
+        Self::Backlog,
+    ];
 
     fn run(self, plan: &Plan) -> Result<Section> {
         match self {
+            Self::Odoo => odoo::run(plan),
             Self::Instant => instant::run(plan),
+            Self::Python => python::run(plan),
             Self::Wake => wake::run(plan),
             Self::Backlog => backlog::run(plan),
         }
@@ -50,7 +66,9 @@ impl Part {
 
     fn label(self) -> &'static str {
         match self {
+            Self::Odoo => "(a) real Odoo",
             Self::Instant => "(b) instant sink",
+            Self::Python => "(c) Python worker",
             Self::Wake => "(d) commit to request",
             Self::Backlog => "(e) backlog, held xmin, hot key",
         }
@@ -99,7 +117,7 @@ pub fn run(request: &Request) -> Result<()> {
         machine: Machine::look(&place::cache_dir("tmp")?, postgres)?,
         quick: request.quick,
         sections: Vec::new(),
-        not_run: Vec::new(),
+        not_run: peers::not_run(),
     };
     say(format_args!(
         "{DIM}{} · {} cores · fsync {:.1} ms · load {:.1}{DIM:#}",
@@ -136,6 +154,7 @@ fn write(request: &Request, report: &Report) -> Result<()> {
     if let Some(out) = &request.out {
         std::fs::create_dir_all(out)?;
         put(out.join("results.json"), &json)?;
+        put(out.join("chart.svg"), &chart::svg(report))?;
         put(out.join("table.md"), &table::markdown(report))?;
     }
     Ok(())

@@ -99,10 +99,15 @@ impl World {
 
     /// Queues rows while the connection rests, then lets it go; the time until `rows` of them have left and all are settled.
     pub fn drain(&mut self, fill: &str, rows: u64, sink: &Sink) -> Result<Duration> {
-        self.load(fill)?;
         sink.reset();
+        self.drain_until(fill, || sink.rows() >= rows)
+    }
+
+    /// The same with another sign that all rows have left; asked often.
+    pub fn drain_until(&mut self, fill: &str, sent: impl Fn() -> bool) -> Result<Duration> {
+        self.load(fill)?;
         let started = self.release()?;
-        self.await_settled(|| sink.rows() >= rows)?;
+        self.await_settled(sent)?;
         Ok(started.elapsed())
     }
 

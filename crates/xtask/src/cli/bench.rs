@@ -35,8 +35,12 @@ pub struct Bench {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Which {
+    /// Real Odoo: one call per row, a bare client, pg_etl
+    A,
     /// Instant sink
     B,
+    /// A Python worker of the usual kind
+    C,
     /// From the commit to the request
     D,
     /// Backlog of a million rows, held xmin, hot key
@@ -46,7 +50,9 @@ enum Which {
 impl Which {
     fn part(self) -> Part {
         match self {
+            Self::A => Part::Odoo,
             Self::B => Part::Instant,
+            Self::C => Part::Python,
             Self::D => Part::Wake,
             Self::E => Part::Backlog,
         }
