@@ -12,6 +12,7 @@ use super::report::{Bar, Section, Series, percentile, sorted};
 use super::sink::{STUBBORN_MODEL, Sink};
 use super::world::World;
 use super::{Plan, note};
+use crate::place;
 
 const TENTHS: u64 = 10;
 
@@ -26,6 +27,7 @@ pub fn run(plan: &Plan) -> Result<Section> {
     } else {
         (100_000, 50_000)
     };
+    require_space(rows)?;
     let sink = Sink::start()?;
     let mut section = Section {
         name: "e",
@@ -47,6 +49,22 @@ pub fn run(plan: &Plan) -> Result<Section> {
     let mut world = world(plan, &sink)?;
     hot_key(plan, &mut world, &sink, behind, others, &mut section)?;
     Ok(section)
+}
+
+/// Refuses to fill the disk: a server that meets its end would be all that is measured.
+fn require_space(rows: u64) -> Result<()> {
+    let disk = nix::sys::statvfs::statvfs(&place::cache_dir("tmp")?)?;
+    let free = disk.blocks_available() * disk.fragment_size();
+    // Rows, their versions and their indexes, twice over; and the WAL.
+    let needed = rows * 3_000 + (2 << 30);
+    if free < needed {
+        bail!(
+            "{:.1} GB are free and {:.1} GB may be needed: make room, or use --quick",
+            free as f64 / 1e9,
+            needed as f64 / 1e9
+        );
+    }
+    Ok(())
 }
 
 fn world(plan: &Plan, sink: &Sink) -> Result<World> {

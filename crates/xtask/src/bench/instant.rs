@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::bare::{self, Http};
+use super::peers::Graphile;
 use super::report::{Bar, Section, Series, ratio};
 use super::sink::{Captured, Sink};
 use super::world::World;
@@ -37,8 +38,13 @@ pub fn run(plan: &Plan) -> Result<Section> {
     // The first round of each is thrown away: it fills caches, and its requests are the bare loop's.
     let one = warm_up(&mut world, &sink, Some(1))?;
     let many = warm_up(&mut world, &sink, None)?;
+    let graphile = Graphile::find()?;
+    let mut peer = Vec::new();
     for round in 1..=plan.rounds {
         note(plan, &format!("round {round} of {}", plan.rounds));
+        if let Some(graphile) = &graphile {
+            peer.push(graphile.rate(&world, &sink, amounts.single)?);
+        }
         single.round(&mut world, &sink, Some(1), amounts.single, &one)?;
         batched.round(&mut world, &sink, None, amounts.batched, &many)?;
     }
@@ -52,23 +58,50 @@ pub fn run(plan: &Plan) -> Result<Section> {
         ),
         Bar::at_least("batched", median(&batched.ours), 30_000.0, "rows/s"),
     ];
-    bars.push(Bar::at_least(
-        "batched ÷ one row per request",
-        ratio(&batched.ours, &single.ours),
-        1.0,
-        "×",
-    ));
+    if !peer.is_empty() {
+        bars.push(Bar::at_least(
+            "one row per request ÷ graphile-worker",
+            ratio(&single.ours, &peer),
+            1.5,
+            "×",
+        ));
+    }
+    let mut series = Vec::new();
+    if !peer.is_empty() {
+        series.push(Series::new(
+            "graphile-worker, local queue, 10 jobs at a time",
+            "rows/s",
+            peer,
+        ));
+    }
+    series.extend([
+        Series::new("pg_etl, one row per request", "rows/s", single.ours),
+        Series::new("bare ureq loop, one row per request", "rows/s", single.bare),
+        Series::new(
+            "bare ureq without timeouts, one row per request",
+            "rows/s",
+            single.unbounded,
+        ),
+        Series::new(
+            format!("pg_etl, up to {of_batch} rows per request"),
+            "rows/s",
+            batched.ours,
+        ),
+        Series::new(
+            format!("bare ureq loop, {of_batch} rows per request"),
+            "rows/s",
+            batched.bare,
+        ),
+        Series::new(
+            format!("bare ureq without timeouts, {of_batch} rows per request"),
+            "rows/s",
+            batched.unbounded,
+        ),
+    ]);
     Ok(Section {
         name: "b",
         title: "Instant sink".to_owned(),
-        series: vec![
-            Series::new("pg_etl, one row per request", "rows/s", single.ours),
-            Series::new("bare ureq loop, one row per request", "rows/s", single.bare),
-            Series::new("bare ureq without timeouts, one row per request", "rows/s", single.unbounded),
-            Series::new(format!("pg_etl, up to {of_batch} rows per request"), "rows/s", batched.ours),
-            Series::new(format!("bare ureq loop, {of_batch} rows per request"), "rows/s", batched.bare),
-            Series::new(format!("bare ureq without timeouts, {of_batch} rows per request"), "rows/s", batched.unbounded),
-        ],
+        series,
         bars,
         notes: vec![
             format!("{THREADS} calls in flight and {THREADS} threads; server, sink and loop share the machine's cores. Creates of res.partner with 3 fields: {} rows a round one by one, {} batched.", amounts.single, amounts.batched),

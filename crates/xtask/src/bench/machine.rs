@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -21,8 +21,8 @@ pub struct Machine {
     pub fsync_p50_ms: f64,
     pub fsync_p99_ms: f64,
     pub postgres: String,
-    /// Running processes per core, averaged over the minute before: what else was going on.
-    pub load_before: f64,
+    /// Percent of all cores that something else used just before.
+    pub busy_before: f64,
 }
 
 impl Machine {
@@ -36,7 +36,6 @@ impl Machine {
             .and_then(|text| text.split(' ').next()?.parse::<f64>().ok())
             .unwrap_or(f64::NAN);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let fsync = fsync(dir)?;
         Ok(Self {
             cpu,
@@ -46,13 +45,35 @@ impl Machine {
             fsync_p50_ms: percentile(&fsync, 0.5),
             fsync_p99_ms: percentile(&fsync, 0.99),
             postgres,
-            load_before: load
-                .split(' ')
-                .next()
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(f64::NAN),
+            busy_before: busy(),
         })
     }
+
+    /// Whether something else had a good part of the machine before the run began.
+    pub fn is_busy(&self) -> bool {
+        self.busy_before > 15.0
+    }
+}
+
+/// Over two seconds in which this process does nothing.
+fn busy() -> f64 {
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(2));
+    let (all, idle) = ticks();
+    100.0 * (1.0 - (idle - before.1) / (all - before.0))
+}
+
+/// All cores' ticks since boot, and those of them that nobody used.
+fn ticks() -> (f64, f64) {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let numbers = stat.lines().next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<f64> = numbers
+        .skip(1)
+        .take(8)
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    // user nice system idle iowait irq softirq steal
+    (ticks.iter().sum(), ticks.iter().skip(3).take(2).sum())
 }
 
 fn after(text: &str, name: &str) -> Option<String> {

@@ -28,7 +28,7 @@ use self::report::{Report, Section};
 use crate::ext::{self, Build};
 use crate::pg::PgVersion;
 use crate::place;
-use crate::progress::{DIM, Step, say};
+use crate::progress::{DIM, Step, YELLOW, say};
 
 /// The parts of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,12 +120,17 @@ pub fn run(request: &Request) -> Result<()> {
         not_run: peers::not_run(),
     };
     say(format_args!(
-        "{DIM}{} · {} cores · fsync {:.1} ms · load {:.1}{DIM:#}",
+        "{DIM}{} · {} cores · fsync {:.1} ms · {:.0} % busy{DIM:#}",
         report.machine.cpu,
         report.machine.cores,
         report.machine.fsync_p50_ms,
-        report.machine.load_before
+        report.machine.busy_before
     ));
+    if report.machine.is_busy() {
+        say(format_args!(
+            "{YELLOW}The machine is busy with something else: only a quiet one gives figures to quote.{YELLOW:#}"
+        ));
+    }
     for part in &request.parts {
         let plan = Plan {
             version: request.version,

@@ -23,7 +23,7 @@ pub fn terminal(section: &Section) -> String {
 pub fn markdown(report: &Report) -> String {
     let machine = &report.machine;
     let mut text = format!(
-        "{} · {} cores · {} GB · Linux {} · {} · fsync {:.1} ms (p50), {:.1} ms (p99) · {}{}\n\n`{}`\n",
+        "{} · {} cores · {} GB · Linux {} · {} · fsync {:.1} ms (p50), {:.1} ms (p99) · {:.0} % busy before · {}\n\n`{}`\n",
         machine.cpu,
         machine.cores,
         machine.memory_gb,
@@ -31,14 +31,24 @@ pub fn markdown(report: &Report) -> String {
         machine.postgres,
         machine.fsync_p50_ms,
         machine.fsync_p99_ms,
+        machine.busy_before,
         report.date,
-        if report.quick {
-            " · **quick run: amounts too small to quote**"
-        } else {
-            ""
-        },
         report.command,
     );
+    for (caution, words) in [
+        (
+            report.quick,
+            "A quick run: its amounts are too small to be quoted.",
+        ),
+        (
+            machine.is_busy(),
+            "The machine was busy with something else: its figures are too low, and their spread too wide.",
+        ),
+    ] {
+        if caution {
+            text.push_str(&format!("\n**{words}**\n"));
+        }
+    }
     for section in &report.sections {
         text.push_str(&format!("\n### ({}) {}\n\n", section.name, section.title));
         for table in [

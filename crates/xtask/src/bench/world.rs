@@ -39,6 +39,8 @@ impl World {
             .fsync(true)
             .env(KEY_VARIABLE, &access.api_key)
             .setting("shared_buffers", "1GB")
+            // The server's own default; more would only fill the disk.
+            .setting("max_wal_size", "1GB")
             .setting("etl.max_in_flight", &in_flight.to_string())
             .setting("etl.backoff_base", "1s")
             .setting("etl.max_attempts", "1000");
