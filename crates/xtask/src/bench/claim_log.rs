@@ -63,9 +63,11 @@ mod tests {
         let log = format!(
             "2026-01-01 [1] pg_etl worker bench LOG:  duration: 12.500 ms  plan:\n\tQuery Text: {}\n\tSort  (cost=1)\n\
              2026-01-01 [1] client backend bench LOG:  duration: 0.1 ms  plan:\n\tQuery Text: SELECT 1\n\
-             2026-01-01 [1] pg_etl worker bench LOG:  duration: 3 ms  plan:\n\tQuery Text: {}\n",
+             2026-01-01 [1] pg_etl worker bench LOG:  duration: 3 ms  plan:\n\tQuery Text: {}\n\
+             \tQuery Text: {} (of no duration)\n",
             CLAIM.lines().next().unwrap(),
             SETTLE.lines().next().unwrap(),
+            CLAIM.lines().next().unwrap(),
         );
         let found = parse(log.as_bytes()).unwrap();
         assert_eq!(found, [(Statement::Claim, 12.5), (Statement::Settle, 3.0)]);
