@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use super::report::{Report, Section, Series};
 use super::table::number;
 
-const WIDTH: u32 = 860;
+const WIDTH: u32 = 900;
 const LABELS: u32 = 430;
-const BARS: u32 = 330;
+const BARS: u32 = 320;
 const ROW: u32 = 22;
 
 const STYLE: &str = "text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2328}.title{font-weight:600;font-size:15px}\
