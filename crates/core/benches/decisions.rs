@@ -10,7 +10,7 @@ use pg_etl_core::odoo::protocol::{Json2, Protocol};
 use pg_etl_core::odoo::values::cell::{Sheet, matrix};
 use pg_etl_core::odoo::values::{Typed, Values};
 use pg_etl_core::odoo::{Call, judge};
-use pg_etl_core::outbox::{Claimed, Operation, Row, plan};
+use pg_etl_core::outbox::{Claimed, Nature, Operation, Row, plan};
 use pg_etl_core::secret::Secret;
 use serde_json::{Value, json};
 
@@ -105,10 +105,15 @@ fn claimed() -> Vec<Claimed> {
                 odoo_id: (id % 2 == 0).then_some(id),
                 external_id: format!("pg_etl_0a1b2c3d.res_partner_{id:032x}"),
                 has_record_key: true,
+                changes: None,
+                circle: None,
             },
             key: Some(id % (CLAIM / 2)),
             context: serde_json::Map::new(),
             max_batch: BATCH,
+            priority: 0,
+            references: Vec::new(),
+            described: true,
         }
     };
     (1..=CLAIM).map(one).collect()
@@ -118,7 +123,11 @@ fn planned(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("plan");
     group.throughput(Throughput::Elements(CLAIM.unsigned_abs()));
     group.bench_function("claim of 800 rows, two of each record", |bencher| {
-        bencher.iter_batched(claimed, plan, BatchSize::SmallInput);
+        bencher.iter_batched(
+            claimed,
+            |claimed| plan(claimed, &|_, _| Nature::Plain),
+            BatchSize::SmallInput,
+        );
     });
     group.finish();
 }
