@@ -59,7 +59,7 @@ requeued AS (
 held AS (
   INSERT INTO etl.holds AS h (connection, key_hash, after_id, until)
   SELECT b.connection, b.key, max(b.id), clock_timestamp() + $3 * interval '1 s'
-  FROM back b WHERE b.key IS NOT NULL AND b.operation IN ('update', 'upsert', 'call') AND $3 > 0
+  FROM back b WHERE b.key IS NOT NULL AND b.operation <> 'delete' AND $3 > 0
   GROUP BY b.connection, b.key
   ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until)
 )

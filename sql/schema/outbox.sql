@@ -202,7 +202,7 @@ BEGIN
       RETURNING o.id, o.connection, o.operation, etl._key_hash(o.model, o.record_key, o.payload) AS key)
   INSERT INTO etl.holds AS h (connection, key_hash, after_id, until)
     SELECT c.connection, c.key, max(c.id), now() + current_setting('etl.unknown_grace')::interval
-    FROM cut c WHERE c.key IS NOT NULL AND c.operation IN ('update', 'upsert', 'call') GROUP BY c.connection, c.key
+    FROM cut c WHERE c.key IS NOT NULL AND c.operation <> 'delete' GROUP BY c.connection, c.key
     ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until);
   DELETE FROM etl.queue q WHERE NOT EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.id = q.id AND o.status = 'queued');
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)

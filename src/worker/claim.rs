@@ -33,6 +33,7 @@ pub struct Claim {
     made: HashSet<i64>,
     /// The external id and the id of the record of each row that was delivered.
     records: HashMap<i64, (String, i64)>,
+    /// Batches on the wire or in the connection's line.
     pub on_the_wire: usize,
     /// Bytes of payload it came with.
     pub bytes: usize,
@@ -131,6 +132,20 @@ impl Claim {
         free.filter(|(_, planned)| self.may_go(planned))
             .map(|(at, planned)| (at, planned.priority))
             .min_by_key(|(at, priority)| (std::cmp::Reverse(*priority), *at))
+    }
+
+    /// Whether something waits, and all of it for rows that are not settled yet.
+    pub fn is_held_up(&self) -> bool {
+        !self.waiting.is_empty() && self.next().is_none()
+    }
+
+    /// A batch that was taken and that no thread has sent.
+    pub fn give_back(&mut self, batch: &Batch) -> Vec<i64> {
+        self.on_the_wire = self.on_the_wire.saturating_sub(1);
+        batch
+            .ids()
+            .filter(|row| self.held.contains_key(row))
+            .collect()
     }
 
     /// Takes the batch at a place that [`Claim::next`] gave.

@@ -25,6 +25,8 @@ const MOST_CLAIMS: usize = 16;
 /// Rows that one connection has in hand, and that one claim takes.
 const MOST_HELD: usize = 10_000;
 const MOST_CLAIMED: usize = 2_000;
+/// The next claim is made when no more is in hand than goes in this time.
+const DRY: Duration = Duration::from_millis(100);
 /// A claim takes what is delivered in this time: enough to make its cost small, and little enough for urgent rows to get past.
 const A_MOMENT: Duration = Duration::from_millis(250);
 /// Calls of one connection on the wire at a time, where it does not say: Odoo's default of workers.
@@ -58,10 +60,15 @@ impl Engine {
         lane.claims.len() < MOST_CLAIMS
             && lane.held() < MOST_HELD
             && lane.bytes() < CLAIM_BYTES
-            && lane.in_hand(calls) < calls
+            && (lane.in_hand(calls) < calls || self.runs_dry(lane))
             && self.totals.claimed < most
             && !self.is_over()
             && !self.is_choked(&lane.look.name)
+    }
+
+    /// Whether all that is in hand is delivered before another claim could be planned.
+    fn runs_dry(&self, lane: &Lane) -> bool {
+        (lane.held() as f64) < lane.pace.per_second() * DRY.as_secs_f64()
     }
 
     /// Calls that the connection may have on the wire now.

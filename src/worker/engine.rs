@@ -30,6 +30,14 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Windows of the queue that one turn looks at per connection, before answers and signals get their turn.
 const WINDOWS: usize = 4;
 
+/// Calls that wait in a connection's line beyond those on the wire, so that no thread waits for the main one.
+const AHEAD: usize = 128;
+/// Answers are written down together: when there are so many rows, or after this time, or as soon as somebody waits for it.
+const MANY: usize = 500;
+const SOON: Duration = Duration::from_millis(20);
+/// While calls are on the wire the tables are looked at no more often.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// What bounds a worker that runs for a caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -67,6 +75,9 @@ pub struct Engine {
     pub(super) unsettled: VecDeque<Unsettled>,
     pub(super) totals: Totals,
     pub(super) delivered: i64,
+    /// Since when the oldest of them waits.
+    unsettled_since: Option<Instant>,
+    looked_at: Option<Instant>,
     recover_at: Option<Instant>,
     pub(super) trouble: Option<Aborted>,
 }
@@ -92,6 +103,8 @@ impl Engine {
             limits,
             totals: Totals::default(),
             delivered: 0,
+            unsettled_since: None,
+            looked_at: None,
             recover_at: None,
             trouble: None,
         })
@@ -145,8 +158,10 @@ impl Engine {
     pub fn turn(&mut self) -> Result<Duration, Aborted> {
         self.trouble = None;
         let lessons = self.take_results();
-        let written = self.write_down();
-        self.note(written);
+        if self.must_write() {
+            let written = self.write_down();
+            self.note(written);
+        }
         for (connection, lesson) in lessons {
             let failure = match lesson {
                 Teaches::Nothing => continue,
@@ -158,10 +173,14 @@ impl Engine {
                 .and_then(|()| self.learn(&connection, failure.as_ref()));
             self.note(learned);
         }
-        self.look()?;
-        self.return_unsent();
-        let written = self.write_down();
-        self.note(written);
+        if self.must_look() {
+            self.look()?;
+            self.looked_at = Some(Instant::now());
+        }
+        if self.return_unsent() {
+            let written = self.write_down();
+            self.note(written);
+        }
         let names: Vec<String> = self.lanes.keys().cloned().collect();
         let mut more = false;
         for name in &names {
@@ -180,8 +199,36 @@ impl Engine {
             .values()
             .filter_map(|lane| lane.next_due(self.has_room(lane)));
         let retry = self.trouble.is_some().then_some(RETRY);
-        let next = due.chain(self.next_write()).chain(retry).min();
+        let settle = self.unsettled_since.map(|_| SOON);
+        let look = self.awaits_answers().then_some(LOOK_EVERY);
+        let next = due
+            .chain(self.next_write())
+            .chain(retry)
+            .chain(settle)
+            .chain(look)
+            .min();
         Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
+    }
+
+    /// Whether the answers that came so far are to be written down now.
+    fn must_write(&mut self) -> bool {
+        if self.unsettled.is_empty() {
+            self.unsettled_since = None;
+            return false;
+        }
+        let since = *self.unsettled_since.get_or_insert_with(Instant::now);
+        let rows: usize = self.unsettled.iter().map(Unsettled::len).sum();
+        let awaited = || {
+            let mut of = self.unsettled.iter().map(Unsettled::connection);
+            of.any(|name| self.lanes.get(name).is_none_or(Lane::waits_for_settling))
+        };
+        rows >= MANY || since.elapsed() >= SOON || awaited()
+    }
+
+    /// A busy worker need not look every time an answer comes.
+    fn must_look(&self) -> bool {
+        let is_busy = self.lanes.values().any(|lane| lane.on_the_wire() > 0);
+        !is_busy || self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
     }
 
     /// Something failed that concerns one connection or some rows; it is tried again.
@@ -301,7 +348,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives batches to threads as long as the endpoint bears more.
+    /// Puts into the connection's line what may go; threads take it from there.
     fn send(&mut self, name: &str) {
         let most = match self.lanes.get(name) {
             Some(lane) if lane.is_open() && !self.is_over() => self.calls(lane),
@@ -313,20 +360,22 @@ impl Engine {
         let Some(client) = lane.known_client().cloned() else {
             return;
         };
-        for _ in lane.on_the_wire()..most {
-            let Some((claim, batch)) = lane.next_batch() else {
+        lane.line.allow(most);
+        for _ in lane.on_the_wire()..most + AHEAD {
+            let Some((claim, priority, batch)) = lane.next_batch() else {
                 break;
             };
-            let job = Job {
+            lane.line.push(Job {
                 client: Arc::clone(&client),
                 connection: name.to_owned(),
                 config: Arc::clone(&self.config),
                 claim,
                 batch,
+                priority,
                 deadline: self.limits.deadline,
-            };
-            self.pool.submit(move || job.run());
+            });
         }
+        lane.line.start(&mut self.pool);
     }
 
     fn probe(&mut self, name: &str) -> Result<(), Aborted> {
@@ -340,7 +389,8 @@ impl Engine {
         if let Some(client) = lane.known_client().cloned() {
             lane.probing = true;
             let connection = name.to_owned();
-            self.pool.submit(move || job::probe(connection, &client));
+            self.pool
+                .submit(move |emit| emit(job::probe(connection, &client)));
         }
         Ok(())
     }

@@ -420,7 +420,7 @@ fn test(connection: &str) -> Value {
             return json!({"ok": false, "error": {"class": "misconfigured", "message": error.to_string()}});
         }
     };
-    pool.submit(move || odoo::test_connection(&client, &[]));
+    pool.submit(move |emit| emit(odoo::test_connection(&client, &[])));
     loop {
         match pool.take().pop() {
             Some(Ok(answer)) => return answer,

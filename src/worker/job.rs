@@ -54,6 +54,7 @@ pub struct Job {
     pub config: Arc<OutboundConfig>,
     pub claim: i64,
     pub batch: Batch,
+    pub priority: i16,
     /// After it no further request is sent.
     pub deadline: Option<Instant>,
 }

@@ -12,6 +12,7 @@ use pg_etl_core::outbox::{self, Batch, Claimed, Operation, Pace, Row};
 use pg_etl_core::secret::Secret;
 
 use super::claim::Claim;
+use super::line::Line;
 use crate::connections::store::Look;
 use crate::gucs;
 use crate::outbox::store::{Cursor, OutboundConfig, RawRow};
@@ -42,6 +43,8 @@ pub struct Lane {
     made_from: Option<(Endpoint, Secret)>,
     /// How much the endpoint bears.
     pub pace: Pace,
+    /// Calls that wait for a thread.
+    pub line: Line,
 }
 
 /// How far a walk round the queue has got.
@@ -84,6 +87,7 @@ impl Lane {
             counted: 0,
             made_from: None,
             pace: Pace::default(),
+            line: Line::default(),
         }
     }
 
@@ -117,6 +121,11 @@ impl Lane {
                 .is_none_or(|until| until <= Instant::now())
     }
 
+    /// Whether answers should be written down at once: nothing is on the wire, or something waits for them.
+    pub fn waits_for_settling(&self) -> bool {
+        self.on_the_wire() == 0 || self.claims.iter().any(Claim::is_held_up)
+    }
+
     /// Calls on the wire, and those that could go at once; counted no further than `most`.
     pub fn in_hand(&self, most: usize) -> usize {
         let mut count = self.on_the_wire();
@@ -140,16 +149,16 @@ impl Lane {
     }
 
     /// The most urgent batch that may go now, of the claims in the order in which they were made.
-    pub fn next_batch(&mut self) -> Option<(i64, Batch)> {
+    pub fn next_batch(&mut self) -> Option<(i64, i16, Batch)> {
         let best = self
             .claims
             .iter()
             .enumerate()
             .filter_map(|(place, claim)| Some((place, claim.next()?)))
             .min_by_key(|(place, (_, priority))| (Reverse(*priority), *place));
-        let (place, (at, _)) = best?;
+        let (place, (at, priority)) = best?;
         let claim = self.claims.get_mut(place)?;
-        Some((claim.id, claim.take(at)?))
+        Some((claim.id, priority, claim.take(at)?))
     }
 
     pub fn on_the_wire(&self) -> usize {

@@ -16,6 +16,7 @@ mod job;
 mod lane;
 mod launcher;
 mod learning;
+mod line;
 mod owner;
 mod pool;
 mod resident;

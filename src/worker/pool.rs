@@ -1,14 +1,17 @@
 //! Threads that speak HTTP. Everything else of the worker is on its main thread.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-type Job<T> = Box<dyn FnOnce() -> T + Send>;
+/// Gives a result to the main thread; a job may have several.
+type Emit<'a, T> = &'a dyn Fn(T);
+
+type Job<T> = Box<dyn FnOnce(Emit<'_, T>) + Send>;
 
 /// Most threads of a worker. A connection has as many calls on the wire as it may have, whatever others have: none takes a thread
 /// away from another before there are so many.
@@ -22,8 +25,8 @@ pub struct Pool<T> {
     results: Receiver<Result<T, String>>,
     done: Arc<OwnedFd>,
     threads: usize,
-    /// Jobs that were given and whose results were not taken.
-    open: Cell<usize>,
+    /// Jobs that were given and are not over.
+    open: Arc<AtomicUsize>,
 }
 
 impl<T: Send + 'static> Pool<T> {
@@ -45,14 +48,14 @@ impl<T: Send + 'static> Pool<T> {
             results,
             done,
             threads: 0,
-            open: Cell::new(0),
+            open: Arc::default(),
         })
     }
 
     /// Gives a job to a thread that is free, or to a new one.
-    pub fn submit(&mut self, job: impl FnOnce() -> T + Send + 'static) {
-        self.open.set(self.open.get() + 1);
-        if self.open.get() > self.threads && self.threads < MOST_THREADS {
+    pub fn submit(&mut self, job: impl FnOnce(Emit<'_, T>) + Send + 'static) {
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        if open > self.threads && self.threads < MOST_THREADS {
             match self.add_thread() {
                 Ok(()) => self.threads += 1,
                 // The system has none left: those that are there do the job in their turn.
@@ -69,11 +72,8 @@ impl<T: Send + 'static> Pool<T> {
     }
 
     fn add_thread(&self) -> std::io::Result<()> {
-        let (waiting, finished, done) = (
-            Arc::clone(&self.waiting),
-            self.finished.clone(),
-            Arc::clone(&self.done),
-        );
+        let (waiting, finished) = (Arc::clone(&self.waiting), self.finished.clone());
+        let (done, open) = (Arc::clone(&self.done), Arc::clone(&self.open));
         let _blocked = BlockedSignals::all();
         thread::Builder::new()
             .name(format!("pg_etl http {}", self.threads))
@@ -85,11 +85,17 @@ impl<T: Send + 'static> Pool<T> {
                     };
                     // The pool is gone: so is its thread.
                     let Ok(job) = job else { return };
-                    let result = catch_unwind(AssertUnwindSafe(job)).map_err(panic_message);
-                    if finished.send(result).is_err() {
-                        return;
+                    let emit = |result| {
+                        // Fails where the pool is gone, and with it whoever would want the result.
+                        if finished.send(result).is_ok() {
+                            ring(&done);
+                        }
+                    };
+                    let ran = catch_unwind(AssertUnwindSafe(|| job(&|result| emit(Ok(result)))));
+                    open.fetch_sub(1, Ordering::Relaxed);
+                    if let Err(panicked) = ran {
+                        emit(Err(panic_message(panicked)));
                     }
-                    ring(&done);
                 }
             })
             .map(drop)
@@ -111,9 +117,7 @@ impl<T: Send + 'static> Pool<T> {
                 count.len(),
             )
         };
-        let results: Vec<_> = self.results.try_iter().collect();
-        self.open.set(self.open.get().saturating_sub(results.len()));
-        results
+        self.results.try_iter().collect()
     }
 }
 

@@ -75,6 +75,14 @@ impl Unsettled {
         true
     }
 
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn connection(&self) -> &str {
+        &self.connection
+    }
+
     fn new(connection: &str, claim: i64, rows: Vec<Settled>, calls: i64) -> Self {
         Self {
             connection: connection.to_owned(),
@@ -145,26 +153,35 @@ impl Engine {
         Some((connection, lesson))
     }
 
-    /// A connection that may not be used, and a worker whose time is over, give back what they have not sent.
-    pub(super) fn return_unsent(&mut self) {
+    /// A connection that may not be used, and a worker whose time is over, give back what they have not sent. Whether there was any.
+    pub(super) fn return_unsent(&mut self) -> bool {
         let over = self.is_over();
+        let mut any = false;
         for (name, lane) in &mut self.lanes {
             if lane.is_open() && !over {
                 continue;
             }
+            let recalled = lane.line.recall();
             for claim in &mut lane.claims {
-                let rows: Vec<Settled> = claim
-                    .take_unsent(None)
+                let mut unsent = claim.take_unsent(None);
+                for job in &recalled {
+                    if job.claim == claim.id {
+                        unsent.extend(claim.give_back(&job.batch));
+                    }
+                }
+                let rows: Vec<Settled> = unsent
                     .iter()
                     .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key)))
                     .collect();
                 if !rows.is_empty() {
+                    any = true;
                     self.totals.claimed -= i64::try_from(rows.len()).unwrap_or(0);
                     self.unsettled
                         .push_back(Unsettled::new(name, claim.id, rows, 0));
                 }
             }
         }
+        any
     }
 
     /// Writes down what can be written now. What cannot stays, and is tried again later in ever smaller parts, so that the row

@@ -119,12 +119,12 @@ pub fn settle(
     }
 }
 
-/// Whether a request that runs late could undo what a later row did. A create-once finds the record and does nothing; an id
-/// that was removed never comes back.
+/// Whether a request that runs late could undo what a later row did. A create-once finds the record and does nothing, but where a
+/// later row has deleted it, it makes it anew; an id that was removed never comes back.
 fn leaves_a_trace(operation: Operation) -> bool {
     match operation {
-        Operation::Update | Operation::Upsert | Operation::Call => true,
-        Operation::Create | Operation::Delete => false,
+        Operation::Create | Operation::Update | Operation::Upsert | Operation::Call => true,
+        Operation::Delete => false,
     }
 }
 
@@ -225,8 +225,8 @@ mod tests {
             Settlement::Retry { hold, .. } => hold,
             other => panic!("{other:?}"),
         };
-        assert_eq!(hold(Operation::Create), None);
         assert_eq!(hold(Operation::Delete), None);
+        assert_eq!(hold(Operation::Create), Some(PATIENCE.unknown_grace));
         assert_eq!(hold(Operation::Update), Some(PATIENCE.unknown_grace));
         assert_eq!(hold(Operation::Upsert), Some(PATIENCE.unknown_grace));
     }
