@@ -69,9 +69,19 @@ pub enum Effect {
         /// Size in bytes.
         bytes: u64,
     },
+    /// A body without an end that is announced, of this size: the connection is closed after it.
+    Endless {
+        /// Size in bytes.
+        bytes: u64,
+    },
     /// A small gzip body that unpacks to this size.
     GzipBomb {
         /// Unpacked size in bytes.
+        bytes: u64,
+    },
+    /// A body of this size that is JSON and needs many times as much memory once it is read: an array of empty arrays.
+    Dense {
+        /// Size in bytes.
         bytes: u64,
     },
     /// A redirect, which a client must not follow.

@@ -28,4 +28,5 @@ mod sim;
 pub use config::{Account, ApiKey, Config, Poison, Rights};
 pub use fault::{Effect, Fault};
 pub use journal::{Logged, Totals};
+pub use orm::history::Change;
 pub use sim::Sim;

@@ -6,6 +6,7 @@ use crate::fault::{Fault, Plan};
 use crate::journal::{Journal, Logged, Totals};
 use crate::orm::clock;
 use crate::orm::env::Env;
+use crate::orm::history::Change;
 use crate::orm::model::registry;
 use crate::orm::store::Store;
 use crate::server;
@@ -136,6 +137,22 @@ impl Sim {
                 )
             })
             .collect()
+    }
+
+    /// From now on changes of this field are remembered. Nothing happens for a field that does not exist.
+    pub fn watch(&self, model: &str, field: &str) {
+        if let Some(model) = registry().find(model)
+            && let Some(position) = model.position(field)
+        {
+            locked(&self.shared.store)
+                .history
+                .watch(model.index, position);
+        }
+    }
+
+    /// What became of watched fields, in the order of commits.
+    pub fn history(&self) -> Vec<Change> {
+        locked(&self.shared.store).history.changes().to_vec()
     }
 
     /// Requests so far, oldest first, as many as [`Config::journal`] keeps.

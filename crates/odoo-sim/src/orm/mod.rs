@@ -9,6 +9,7 @@ pub(crate) mod domain;
 pub(crate) mod env;
 pub(crate) mod external_id;
 pub(crate) mod field;
+pub(crate) mod history;
 pub(crate) mod lookup_cache;
 pub(crate) mod method;
 pub(crate) mod model;

@@ -3,6 +3,7 @@
 //! Invariant: every change goes through [`Store::put`], which keeps the indexes and the undo journal right.
 
 use super::field::Kind;
+use super::history::History;
 use super::lookup_cache::LookupCaches;
 use super::model::{Row, registry};
 use super::value::Value;
@@ -40,6 +41,7 @@ pub(crate) struct Store {
     externals_of: HashMap<(String, i64), BTreeSet<i64>>,
     journal: Vec<Undo>,
     pub lookups: LookupCaches,
+    pub history: History,
     /// The last commit; a transaction sees what was committed when it began.
     commits: u64,
 }
@@ -140,7 +142,27 @@ impl Store {
         self.lookups.committed();
         if !self.journal.is_empty() {
             self.commits += 1;
+            self.remember();
             self.journal.clear();
+        }
+    }
+
+    /// Notes what the transaction did to watched fields: what they were before its first change against what they are now.
+    fn remember(&mut self) {
+        let mut seen = BTreeSet::new();
+        for undo in &self.journal {
+            if !seen.insert((undo.model, undo.id)) {
+                continue;
+            }
+            let now = self.tables[undo.model].records.get(&undo.id);
+            let fields: Vec<usize> = self.history.fields_of(undo.model).collect();
+            for field in fields {
+                let before = undo.before.as_ref().map(|record| &record.row[field]);
+                let after = now.map(|record| &record.row[field]);
+                if before != after {
+                    self.history.note(undo.model, undo.id, self.commits, after);
+                }
+            }
         }
     }
 

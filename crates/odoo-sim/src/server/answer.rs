@@ -190,6 +190,24 @@ impl Delivery {
                 io::copy(&mut io::repeat(b'a').take(bytes.saturating_sub(2)), stream)?;
                 stream.write_all(b"\"")?;
             }
+            Effect::Dense { bytes } => {
+                let elements = bytes / 3;
+                stream.write_all(&answer.head(Some(elements * 3 + 3), false))?;
+                let block = b"[],".repeat(4_096);
+                let mut left = elements * 3;
+                stream.write_all(b"[")?;
+                while left > 0 {
+                    let size = left.min(block.len() as u64);
+                    stream.write_all(&block[..usize::try_from(size).unwrap_or(0)])?;
+                    left -= size;
+                }
+                stream.write_all(b"0]")?;
+            }
+            Effect::Endless { bytes } => {
+                stream.write_all(&answer.head(None, false))?;
+                stream.write_all(b"\"")?;
+                io::copy(&mut io::repeat(b'a').take(bytes), stream)?;
+            }
             Effect::GzipBomb { bytes } => {
                 let packed = bomb(bytes)?;
                 let answer = answer.with("Content-Encoding", "gzip");

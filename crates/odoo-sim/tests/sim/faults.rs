@@ -214,3 +214,16 @@ fn beyond_the_rate_it_is_429() {
     sim.set_rate_limit(None);
     assert_eq!(load(&sim, "later").expect("an answer").status, 200);
 }
+
+#[test]
+fn a_dense_body_is_json_of_the_size_asked_for_and_an_endless_one_says_no_size() {
+    let sim = sim();
+    sim.inject(once(Effect::Dense { bytes: 30_000 }).committed());
+    let dense = load(&sim, "a").expect("an answer");
+    let elements = dense.json().as_array().map(Vec::len);
+    assert_eq!((dense.body.len(), elements), (30_003, Some(10_001)));
+    sim.inject(once(Effect::Endless { bytes: 30_000 }));
+    let endless = load(&sim, "b").expect("an answer");
+    assert_eq!(endless.body.len(), 30_001);
+    assert!(!endless.head.contains("Content-Length"), "{}", endless.head);
+}

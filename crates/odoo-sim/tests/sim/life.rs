@@ -248,3 +248,42 @@ fn the_program_says_where_it_is_and_ends_on_sigterm() {
     assert!(killed.success());
     assert!(!child.wait().expect("an end").success());
 }
+
+#[test]
+fn watched_fields_tell_their_history_in_the_order_of_commits() {
+    let sim = Sim::start(Config::default()).expect("a free port");
+    sim.watch("res.partner", "ref");
+    let made = call(
+        &sim,
+        "res.partner",
+        "create",
+        json!({"vals_list": [{"name": "a", "ref": "1"}]}),
+    );
+    let id = made.expect("an answer").json()[0].as_i64().expect("an id");
+    let write = |vals: Value| {
+        call(
+            &sim,
+            "res.partner",
+            "write",
+            json!({"ids": [id], "vals": vals}),
+        )
+        .expect("an answer")
+    };
+    write(json!({"ref": "2"}));
+    // Neither of these changes the field: one touches another, one is refused.
+    write(json!({"city": "x"}));
+    write(json!({"ref": "3", "no_such_field": 1}));
+    call(&sim, "res.partner", "unlink", json!({"ids": [id]})).expect("an answer");
+    let history = sim.history();
+    let values: Vec<Option<&str>> = history
+        .iter()
+        .map(|change| change.value.as_deref())
+        .collect();
+    assert_eq!(values, [Some("1"), Some("2"), None]);
+    assert!(
+        history
+            .iter()
+            .all(|change| change.id == id && change.model == "res.partner")
+    );
+    assert!(history.is_sorted_by_key(|change| change.commit));
+}
