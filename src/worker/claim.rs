@@ -58,7 +58,16 @@ impl Claim {
             client,
         };
         let mut by_key: HashMap<String, Vec<(String, String)>> = HashMap::new();
-        for raw in claimed.rows {
+        // What follows a delete of its record is about one that is not made yet: the one that we know will be gone.
+        let mut deleted = HashSet::new();
+        for mut raw in claimed.rows {
+            if let Some(key) = raw.key {
+                if deleted.contains(&key) {
+                    raw.odoo_id = None;
+                } else if raw.operation == Operation::Delete.name() {
+                    deleted.insert(key);
+                }
+            }
             let record_key = raw.record_key.clone();
             bytes += raw.payload.as_ref().map_or(0, String::len);
             let mut row = Held {
@@ -228,19 +237,26 @@ impl Claim {
     /// A row told the id of its record: the later rows of the same record need not ask for it.
     pub fn tell_followers(&mut self, told: &HashMap<(i64, String), i64>) {
         let held = &self.held;
-        let batches = self.waiting.iter_mut().map(|planned| &mut planned.batch);
-        for batch in batches {
+        // In the order in which they go: what is behind the delete of its record is about another one.
+        let mut over: HashSet<i64> = HashSet::new();
+        for Planned { batch, .. } in &mut self.waiting {
+            let is_delete = batch.operation == Operation::Delete;
             let joined = batch.joined.values_mut().flatten();
             for row in batch.rows.iter_mut().chain(joined) {
-                if row.odoo_id.is_some()
-                    || !row.has_record_key
-                    || row.operation == Operation::Create
-                {
+                let Some(key) = held.get(&row.id).and_then(|held| held.key) else {
+                    continue;
+                };
+                if over.contains(&key) {
                     continue;
                 }
-                let key = held.get(&row.id).and_then(|held| held.key);
-                if let Some(odoo_id) = key.and_then(|key| told.get(&(key, row.model.clone()))) {
+                let may_be_told = row.odoo_id.is_none()
+                    && row.has_record_key
+                    && row.operation != Operation::Create;
+                if let Some(odoo_id) = told.get(&(key, row.model.clone())).filter(|_| may_be_told) {
                     row.odoo_id = Some(*odoo_id);
+                }
+                if is_delete {
+                    over.insert(key);
                 }
             }
         }
