@@ -6,6 +6,7 @@
 
 use pgrx::prelude::*;
 
+mod chaos;
 mod connections;
 mod drop_extension;
 mod error;
@@ -26,6 +27,8 @@ mod tests;
 /// Called once per process that loads the library; in the postmaster when it is preloaded.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    // First: what follows makes unknown settings of our prefix errors.
+    chaos::define();
     gucs::define();
     worker::register();
 }

@@ -53,14 +53,14 @@ impl Default for Statements {
         };
         Self {
             claim: Planned::new(
-                include_str!("../../sql/queries/claim.sql"),
+                crate::chaos::claim_sql(include_str!("../../sql/queries/claim.sql")),
                 &[
                     TEXTOID, INT4OID, INT8OID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID,
                     INT8OID, INT8OID, INT8OID, INT4OID, INT8OID, INT4OID,
                 ],
             ),
             settle: Planned::new(
-                include_str!("../../sql/queries/settle.sql"),
+                crate::chaos::settle_sql(include_str!("../../sql/queries/settle.sql")),
                 &[
                     INT8ARRAYOID,
                     INT8ARRAYOID,
@@ -426,7 +426,7 @@ pub fn recover(owner: i64) -> Tally {
             &[],
         )?;
         let table = client.update(
-            include_str!("../../sql/queries/recover.sql"),
+            crate::chaos::recover_sql(include_str!("../../sql/queries/recover.sql")),
             None,
             &[
                 owner.into(),

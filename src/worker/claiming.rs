@@ -160,6 +160,7 @@ impl Engine {
         if claimed.rows.is_empty() {
             return Ok(Found::Passed);
         }
+        crate::chaos::point(crate::chaos::Point::AfterClaim);
         lane.blocked_until = None;
         lane.shrink = (lane.shrink / 2).max(1);
         self.totals.claimed += count;

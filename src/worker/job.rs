@@ -71,6 +71,7 @@ impl Job {
         let outcomes = catch_unwind(AssertUnwindSafe(|| {
             odoo::deliver(&self.client, &self.batch, &context)
         }));
+        crate::chaos::point(crate::chaos::Point::AfterAnswer);
         // Nobody knows how far it came.
         let mut outcomes = outcomes.unwrap_or_else(|_| {
             let failure = Failure::new(

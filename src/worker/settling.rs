@@ -293,7 +293,11 @@ impl Engine {
         let tallies = if rows.is_empty() {
             Vec::new()
         } else {
-            transaction_waiting(BRIEFLY, || store::settle(statements, &rows, &remaining))?
+            transaction_waiting(BRIEFLY, || {
+                let tallies = store::settle(statements, &rows, &remaining);
+                crate::chaos::point(crate::chaos::Point::BeforeSettleCommits);
+                tallies
+            })?
         };
         for (claim, tally) in tallies {
             self.totals.tally += tally;

@@ -4,6 +4,8 @@
 
 pub mod backoff;
 pub mod breaker;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 pub mod external_id;
 pub mod failure;
 pub mod health;

@@ -62,6 +62,8 @@ impl<T: Transport> Transport for Witnessed<T> {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        #[cfg(feature = "chaos")]
+        crate::chaos::sent();
         self.0.await_input(timeout)
     }
 

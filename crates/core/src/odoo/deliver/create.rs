@@ -100,6 +100,10 @@ impl Delivery<'_> {
         ] {
             call.context.insert(key.to_owned(), value);
         }
+        #[cfg(feature = "chaos")]
+        if crate::chaos::loads_plainly() {
+            call.context.remove("noupdate");
+        }
         let answer = self.send(&call)?;
         match load::judge(&call, &answer, sheets.len()) {
             Loaded::Ids(ids) => Ok(ids),
