@@ -106,7 +106,7 @@ pub fn claim_sql(text: &'static str) -> &'static str {
 /// The settle statement, likewise.
 pub fn settle_sql(text: &'static str) -> &'static str {
     if planted(Bug::NoFencing) {
-        return with(text, &[(" AND o.claim = $1", "")]);
+        return with(text, &[(" AND o.claim = v.claim", "")]);
     }
     if planted(Bug::AttemptAfterSend) {
         return with(

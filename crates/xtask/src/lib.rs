@@ -2,6 +2,7 @@
 //! clusters, the simulator and a real Odoo.
 
 pub mod bench;
+pub mod chaos;
 pub mod command;
 pub mod daemon;
 pub mod demo;

@@ -48,22 +48,27 @@ pub fn run(versions: &[PgVersion]) -> Result<()> {
         "clippy".into(),
         cargo("Clippy on the plain crates", &plain, "lint-clippy"),
     );
-    for version in versions {
-        let name = format!("clippy for PostgreSQL {version}");
+    let plain = versions.iter().map(|version| version.feature().to_owned());
+    // What only the crash suite compiles.
+    let more = versions
+        .first()
+        .map(|version| format!("{} chaos", version.feature()));
+    for features in plain.chain(more) {
+        let name = format!("clippy on the extension ({features})");
         let arguments = [
             "clippy",
             "--package",
             ext::PACKAGE,
             "--no-default-features",
             "--features",
-            version.feature(),
+            &features,
             "--all-targets",
             "--",
             "-D",
             "warnings",
         ];
         let outcome = cargo(
-            &format!("Clippy on the extension for PostgreSQL {version}"),
+            &format!("Clippy on the extension ({features})"),
             &arguments,
             "lint-clippy-ext",
         );

@@ -1,6 +1,7 @@
 //! The command line: texts and arguments only; the rooms of the library do the work.
 
 mod bench;
+mod chaos;
 mod demo;
 mod odoo;
 mod pg;
@@ -30,6 +31,16 @@ enum Command {
     Bench(bench::Bench),
     /// Run the tests
     Test(test::Test),
+    /// Run the crash suite: kill everything, lose answers, and look whether anything is lost, made twice or out of order
+    ///
+    /// The extension is built with failpoints into a private installation of the server. Rows are enqueued by several sessions while
+    /// workers, the postmaster and Odoo are killed and answers are lost; then what was enqueued, the outbox and Odoo must be one.
+    /// Trials show what a mixture cannot; bugs planted on purpose show that the suite would see them.
+    ///
+    /// Rows, blows and their order are drawn from the seed. A blow falls when so many rows are settled; the log tells each of them,
+    /// and the story of every record that is not as it must be. What the clock and the scheduler add is not repeatable. Exit status 1:
+    /// something was found.
+    Chaos(chaos::Chaos),
     /// Check formatting, clippy and the SQL's safety
     Lint(test::Lint),
     /// Build pg_etl and install it into a server
@@ -51,6 +62,7 @@ impl Cli {
             Command::Bench(bench) => bench.run(),
             Command::Demo(demo) => demo.run(),
             Command::Test(test) => test.run(),
+            Command::Chaos(chaos) => chaos.run(),
             Command::Lint(lint) => lint.run(),
             Command::Install(install) => install.run(),
             Command::Sim(sim) => sim.run(),
