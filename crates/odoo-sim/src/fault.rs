@@ -79,7 +79,7 @@ pub enum Effect {
         /// Unpacked size in bytes.
         bytes: u64,
     },
-    /// A body of this size that is JSON and needs many times as much memory once it is read: an array of empty arrays.
+    /// A body of this size that is JSON and needs many times as much memory once it is read: an array of small objects.
     Dense {
         /// Size in bytes.
         bytes: u64,

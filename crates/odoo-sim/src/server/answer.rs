@@ -191,10 +191,10 @@ impl Delivery {
                 stream.write_all(b"\"")?;
             }
             Effect::Dense { bytes } => {
-                let elements = bytes / 3;
-                stream.write_all(&answer.head(Some(elements * 3 + 3), false))?;
-                let block = b"[],".repeat(4_096);
-                let mut left = elements * 3;
+                let element = b"{\"\":0},";
+                let mut left = bytes / element.len() as u64 * element.len() as u64;
+                stream.write_all(&answer.head(Some(left + 3), false))?;
+                let block = element.repeat(4_096);
                 stream.write_all(b"[")?;
                 while left > 0 {
                     let size = left.min(block.len() as u64);

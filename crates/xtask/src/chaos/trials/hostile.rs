@@ -40,6 +40,7 @@ pub fn run(version: PgVersion, findings: &mut Findings) -> Result<()> {
         ("gzip bomb", Effect::GzipBomb { bytes: GB }),
         ("1 GB of dense JSON", Effect::Dense { bytes: GB }),
         ("allowed dense JSON", Effect::Dense { bytes: ALLOWED }),
+        ("3 MB of dense JSON", Effect::Dense { bytes: 3 << 20 }),
         ("slow loris", Effect::SlowLoris { byte_ms: 100 }),
     ];
     for (name, effect) in answers {
