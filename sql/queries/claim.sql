@@ -24,7 +24,7 @@ bar AS MATERIALIZED (
     (SELECT b.id FROM etl.queue b
      WHERE b.connection = $1 AND b.key_hash = w.k AND b.id < w.hi AND NOT b.id = ANY (w.ids) ORDER BY b.id LIMIT 1),
     CASE WHEN (SELECT EXISTS (SELECT FROM etl.holds h WHERE h.connection = $1))
-      THEN (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND h.until > now()) END) AS id
+      THEN (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND NOT h.deletes_only AND h.until > now()) END) AS id
   FROM (SELECT k, max(id) AS hi, array_agg(id) AS ids FROM win WHERE k IS NOT NULL GROUP BY k) w
 ),
 -- A row that somebody has locked is left alone, and with it the younger rows of its key. The queue's row is locked too: one that was
@@ -36,6 +36,8 @@ got AS MATERIALIZED (
   FROM ops.odoo_outbox o JOIN etl.queue q ON q.id = o.id
   WHERE o.id = ANY (ARRAY(SELECT w.id FROM win w LEFT JOIN bar b ON b.k = w.k WHERE b.id IS NULL OR w.id < b.id))
     AND o.status = 'queued' AND coalesce(o.connection, 'odoo') = $1
+    AND NOT (o.operation = 'delete' AND EXISTS (SELECT FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = q.key_hash
+      AND h.deletes_only AND h.until > now() AND h.after_id < o.id))
   FOR UPDATE OF o, q SKIP LOCKED
 ),
 free AS MATERIALIZED (
@@ -52,8 +54,8 @@ free AS MATERIALIZED (
 -- Rows that were in the hands of a worker when it died go by themselves, half of them at a time: a claim takes rows of one lot, or
 -- of none. Of which, the row with the smallest id says: no older row of its key is free, so there is always progress.
 chosen AS MATERIALIZED (
-  SELECT y.id, y.k, y.bytes FROM (
-    SELECT f.id, f.k, f.bytes,
+  SELECT y.id, y.k, y.bytes, y.lot FROM (
+    SELECT f.id, f.k, f.bytes, f.lot,
            bool_and(f.lot IS NOT DISTINCT FROM l.lot)
              OVER (PARTITION BY coalesce(f.k, f.id), f.k IS NULL ORDER BY f.id) AS mine
     FROM free f CROSS JOIN (SELECT o.lot FROM free o ORDER BY o.id LIMIT 1) l) y
@@ -71,7 +73,7 @@ marked AS (
   FROM chosen c
   -- By id and not by the place of the row: one that was changed since this statement began is found by it, its place is not.
   WHERE o.id = c.id
-  RETURNING c.k, c.bytes, o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection, o.priority
+  RETURNING c.k, c.bytes, c.lot, o.id, o.model, o.operation, o.payload, o.record_key, o.idempotency_key, o.attempts, o.odoo_id, o.connection, o.priority
 )
 SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_lap.id AS due_lap_id,
        m.id, m.model, m.operation,
@@ -79,7 +81,7 @@ SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_l
        CASE WHEN m.bytes <= $13 THEN m.payload::text END AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
        coalesce(m.priority, 0)::int AS priority,
        coalesce(m.odoo_id, CASE WHEN m.record_key IS NOT NULL THEN (SELECT l.odoo_id FROM etl.links l
-         WHERE l.connection = m.connection AND l.model = m.model AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) END) AS odoo_id, m.k AS key
+         WHERE l.connection = m.connection AND l.model = m.model AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) END) AS odoo_id, m.k AS key, m.lot
 -- NULL: the window reached the end, the next lap starts at the beginning. So it does when bytes cut the window short: what was cut
 -- off is free to go.
 FROM (VALUES (1)) one

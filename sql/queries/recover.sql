@@ -57,10 +57,11 @@ requeued AS (
 ),
 -- The rows on their way were the last of their keys: each key is held after the youngest of them.
 held AS (
-  INSERT INTO etl.holds AS h (connection, key_hash, after_id, until)
-  SELECT b.connection, b.key, max(b.id), clock_timestamp() + $3 * interval '1 s'
+  INSERT INTO etl.holds AS h (connection, key_hash, after_id, until, deletes_only)
+  SELECT b.connection, b.key, max(b.id), clock_timestamp() + $3 * interval '1 s', bool_and(b.operation = 'create')
   FROM back b WHERE b.key IS NOT NULL AND b.operation <> 'delete' AND $3 > 0
   GROUP BY b.connection, b.key
-  ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until)
+  ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until),
+    deletes_only = excluded.deletes_only AND (h.deletes_only OR h.until <= now())
 )
 SELECT count(*) FILTER (WHERE b.status = 'queued') AS retried, count(*) FILTER (WHERE b.status = 'failed') AS failed FROM back b

@@ -63,11 +63,13 @@ unlinked AS (
     AND l.connection = s.connection AND l.model = s.model AND l.digest = md5(s.record_key)::uuid
 ),
 held AS (
-  INSERT INTO etl.holds AS h (connection, key_hash, after_id, until)
-  SELECT DISTINCT ON (s.connection, s.key) s.connection, s.key, s.id, clock_timestamp() + s.hold * interval '1 s'
+  INSERT INTO etl.holds AS h (connection, key_hash, after_id, until, deletes_only)
+  SELECT DISTINCT ON (s.connection, s.key) s.connection, s.key, s.id, clock_timestamp() + s.hold * interval '1 s',
+         bool_and(s.operation = 'create') OVER (PARTITION BY s.connection, s.key)
   FROM settled s WHERE s.hold > 0 AND s.key IS NOT NULL
   ORDER BY s.connection, s.key, s.id DESC
-  ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until)
+  ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until),
+    deletes_only = excluded.deletes_only AND (h.deletes_only OR h.until <= now())
 ),
 remaining AS MATERIALIZED (
   SELECT r.claim, r.ids::bigint[] AS ids, r.keys::bigint[] AS keys FROM unnest($13::bigint[], $14::text[], $15::text[]) AS r (claim, ids, keys)

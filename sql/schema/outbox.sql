@@ -37,6 +37,8 @@ CREATE TABLE etl.holds (
   key_hash bigint NOT NULL,
   after_id bigint NOT NULL,
   until timestamptz NOT NULL,
+  -- After a create: one that runs late finds the record and does nothing, unless a delete came between.
+  deletes_only bool NOT NULL DEFAULT false,
   PRIMARY KEY (connection, key_hash)
 );
 COMMENT ON TABLE etl.holds IS 'Record keys whose later rows wait for etl.unknown_grace after an unknown outcome.';
@@ -200,10 +202,11 @@ BEGIN
           finished_at = CASE WHEN o.operation = 'call' AND NOT coalesce(o.payload ? 'unless', false) THEN now() END
       WHERE o.status = 'processing' AND NOT EXISTS (SELECT FROM etl.claims c WHERE c.claim = o.claim)
       RETURNING o.id, o.connection, o.operation, etl._key_hash(o.model, o.record_key, o.payload) AS key)
-  INSERT INTO etl.holds AS h (connection, key_hash, after_id, until)
-    SELECT c.connection, c.key, max(c.id), now() + current_setting('etl.unknown_grace')::interval
+  INSERT INTO etl.holds AS h (connection, key_hash, after_id, until, deletes_only)
+    SELECT c.connection, c.key, max(c.id), now() + current_setting('etl.unknown_grace')::interval, bool_and(c.operation = 'create')
     FROM cut c WHERE c.key IS NOT NULL AND c.operation <> 'delete' GROUP BY c.connection, c.key
-    ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until);
+    ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until),
+      deletes_only = excluded.deletes_only AND (h.deletes_only OR h.until <= now());
   DELETE FROM etl.queue q WHERE NOT EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.id = q.id AND o.status = 'queued');
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
     SELECT o.id, coalesce(o.connection, 'odoo'), -coalesce(o.priority, 0)::int, etl._key_hash(o.model, o.record_key, o.payload),

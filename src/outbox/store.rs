@@ -142,6 +142,8 @@ pub struct ClaimedRows {
     pub cursor: Cursor,
     /// The youngest row known to come before the cursor: it was looked at, and waits for something.
     pub urgent: i64,
+    /// Its rows were in the hands of a worker when it died.
+    pub suspect: bool,
 }
 
 /// Claims due rows. `None`: another worker claims for this connection just now. Inside a transaction.
@@ -202,6 +204,7 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
             rows: Vec::with_capacity(table.len()),
             cursor: Cursor::START,
             urgent,
+            suspect: false,
         };
         for tuple in table {
             if let Some(lap) = tuple["lap_rank"]
@@ -217,6 +220,7 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
                 claimed.cursor.due = lap;
             }
             if let Some(id) = tuple["id"].value::<i64>()? {
+                claimed.suspect |= tuple["lot"].value::<i64>()?.is_some();
                 claimed.rows.push(raw_row(id, &tuple)?);
             }
         }

@@ -37,6 +37,8 @@ pub struct Claim {
     pub on_the_wire: usize,
     /// Bytes of payload it came with.
     pub bytes: usize,
+    /// One of its rows may be what killed a worker: it goes by itself, so that no other row is blamed should it kill again.
+    pub suspect: bool,
 }
 
 impl Claim {
@@ -113,6 +115,7 @@ impl Claim {
             records: HashMap::new(),
             on_the_wire: 0,
             bytes,
+            suspect: claimed.suspect,
         };
         (claim, refused)
     }

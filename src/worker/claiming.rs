@@ -57,7 +57,8 @@ impl Engine {
             .max_rows
             .map_or(i64::MAX, |most| i64::try_from(most).unwrap_or(i64::MAX));
         let calls = 2 * self.calls(lane);
-        lane.claims.len() < MOST_CLAIMS
+        !lane.has_suspect()
+            && lane.claims.len() < MOST_CLAIMS
             && lane.held() < MOST_HELD
             && lane.bytes() < CLAIM_BYTES
             && (lane.in_hand(calls) < calls || self.runs_dry(lane))

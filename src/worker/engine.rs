@@ -34,7 +34,7 @@ const WINDOWS: usize = 4;
 const AHEAD: usize = 128;
 /// Answers are written down together: when there are so many rows, or after this time, or as soon as somebody waits for it.
 const MANY: usize = 500;
-const SOON: Duration = Duration::from_millis(20);
+const SOON: Duration = Duration::from_millis(5);
 /// While calls are on the wire the tables are looked at no more often.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -173,7 +173,8 @@ impl Engine {
                 .and_then(|()| self.learn(&connection, failure.as_ref()));
             self.note(learned);
         }
-        if self.must_look() {
+        let looks = self.must_look();
+        if looks {
             self.look()?;
             self.looked_at = Some(Instant::now());
         }
@@ -200,7 +201,7 @@ impl Engine {
             .filter_map(|lane| lane.next_due(self.has_room(lane)));
         let retry = self.trouble.is_some().then_some(RETRY);
         let settle = self.unsettled_since.map(|_| SOON);
-        let look = self.awaits_answers().then_some(LOOK_EVERY);
+        let look = (!looks).then_some(LOOK_EVERY);
         let next = due
             .chain(self.next_write())
             .chain(retry)

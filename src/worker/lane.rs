@@ -148,12 +148,19 @@ impl Lane {
         self.claims.iter().map(|claim| claim.bytes).sum()
     }
 
+    /// Whether a claim in hand must be the only one.
+    pub fn has_suspect(&self) -> bool {
+        self.claims.iter().any(|claim| claim.suspect)
+    }
+
     /// The most urgent batch that may go now, of the claims in the order in which they were made.
     pub fn next_batch(&mut self) -> Option<(i64, i16, Batch)> {
+        let alone = self.claims.len() == 1;
         let best = self
             .claims
             .iter()
             .enumerate()
+            .filter(|(_, claim)| alone || !claim.suspect)
             .filter_map(|(place, claim)| Some((place, claim.next()?)))
             .min_by_key(|(place, (_, priority))| (Reverse(*priority), *place));
         let (place, (at, priority)) = best?;
