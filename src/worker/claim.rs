@@ -1,6 +1,6 @@
 //! One claim in hand: what of it waits, for what, and what is on the wire.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use pg_etl_core::odoo::Client;
 use pg_etl_core::odoo::values::{Naming, guessed_references, may_refer, references};
@@ -27,8 +27,12 @@ pub struct Claim {
     /// Rows that are not settled yet. An older row of a record is written down before a younger one is sent: after a crash an older
     /// one that nobody knows to be done would go again, after the younger one.
     pub held: BTreeMap<i64, Held>,
-    /// In the order in which they may go.
-    waiting: Vec<Planned>,
+    /// The urgent first, else in the order in which they may go.
+    waiting: VecDeque<Planned>,
+    /// Rows that are sent in two steps and whose second one waits.
+    second_steps: HashSet<i64>,
+    /// Whether anything of it waits for anything else of it.
+    has_order: bool,
     /// Rows that made their record and have a second step to go.
     made: HashSet<i64>,
     /// The external id and the id of the record of each row that was delivered.
@@ -106,11 +110,21 @@ impl Claim {
                 row.needs = needs(claimed);
             }
         }
-        let waiting = outbox::plan(planned, &|model, field| known.nature(model, field));
+        let mut waiting = outbox::plan(planned, &|model, field| known.nature(model, field));
+        let mut once = HashSet::new();
+        let rows = waiting.iter().flat_map(|planned| &planned.batch.rows);
+        let second_steps = rows
+            .filter(|row| !once.insert(row.id))
+            .map(|row| row.id)
+            .collect();
+        let has_order = waiting.iter().any(|planned| !planned.after.is_empty());
+        waiting.sort_by_key(|planned| std::cmp::Reverse(planned.priority));
         let claim = Self {
             id: claimed.claim,
             held,
-            waiting,
+            waiting: waiting.into(),
+            second_steps,
+            has_order,
             made: HashSet::new(),
             records: HashMap::new(),
             on_the_wire: 0,
@@ -140,10 +154,9 @@ impl Claim {
 
     /// The place and the priority of the batch that goes next, if one may go.
     pub fn next(&self) -> Option<(usize, i16)> {
-        let free = self.waiting.iter().enumerate();
-        free.filter(|(_, planned)| self.may_go(planned))
-            .map(|(at, planned)| (at, planned.priority))
-            .min_by_key(|(at, priority)| (std::cmp::Reverse(*priority), *at))
+        let mut all = self.waiting.iter().enumerate();
+        let free = all.find(|(_, planned)| self.may_go(planned));
+        free.map(|(at, planned)| (at, planned.priority))
     }
 
     /// Whether something waits, and all of it for rows that are not settled yet.
@@ -162,13 +175,10 @@ impl Claim {
 
     /// Takes the batch at a place that [`Claim::next`] gave.
     pub fn take(&mut self, at: usize) -> Option<Batch> {
-        if at >= self.waiting.len() {
-            return None;
-        }
-        self.on_the_wire += 1;
         let Planned {
             mut batch, after, ..
-        } = self.waiting.remove(at);
+        } = self.waiting.remove(at)?;
+        self.on_the_wire += 1;
         let before = after.values().flatten().map(|after| after.row());
         let records = before.filter_map(|row| self.records.get(&row));
         batch
@@ -216,10 +226,8 @@ impl Claim {
 
     /// Whether the row has a step to go that settles it; then this one made its record.
     pub fn has_second_step(&mut self, row: i64) -> bool {
-        let has = self
-            .waiting
-            .iter()
-            .any(|planned| planned.batch.rows.iter().any(|waiting| waiting.id == row));
+        // Once it has gone, its own answer comes.
+        let has = self.second_steps.remove(&row);
         if has {
             self.made.insert(row);
         }
@@ -228,6 +236,9 @@ impl Claim {
 
     /// Forgets the second step of a row whose first one failed.
     pub fn drop_second_step(&mut self, row: i64) {
+        if !self.second_steps.remove(&row) {
+            return;
+        }
         for planned in &mut self.waiting {
             planned.batch.rows.retain(|waiting| waiting.id != row);
             planned.after.remove(&row);
@@ -239,27 +250,37 @@ impl Claim {
 
     /// A row told the id of its record: the later rows of the same record need not ask for it.
     pub fn tell_followers(&mut self, told: &HashMap<(i64, String), i64>) {
-        let held = &self.held;
-        // In the order in which they go: what is behind the delete of its record is about another one.
-        let mut over: HashSet<i64> = HashSet::new();
+        if !self.has_order || told.is_empty() {
+            return;
+        }
+        let key = |row: i64| self.held.get(&row).and_then(|held| held.key);
+        // What is behind the delete of its record is about another one.
+        let mut deleted: HashMap<i64, i64> = HashMap::new();
+        for Planned { batch, .. } in &self.waiting {
+            for row in batch
+                .rows
+                .iter()
+                .filter(|row| row.operation == Operation::Delete)
+            {
+                if let Some(key) = key(row.id) {
+                    let first = deleted.entry(key).or_insert(row.id);
+                    *first = row.id.min(*first);
+                }
+            }
+        }
         for Planned { batch, .. } in &mut self.waiting {
-            let is_delete = batch.operation == Operation::Delete;
             let joined = batch.joined.values_mut().flatten();
             for row in batch.rows.iter_mut().chain(joined) {
-                let Some(key) = held.get(&row.id).and_then(|held| held.key) else {
-                    continue;
-                };
-                if over.contains(&key) {
+                if row.odoo_id.is_some()
+                    || !row.has_record_key
+                    || row.operation == Operation::Create
+                {
                     continue;
                 }
-                let may_be_told = row.odoo_id.is_none()
-                    && row.has_record_key
-                    && row.operation != Operation::Create;
-                if let Some(odoo_id) = told.get(&(key, row.model.clone())).filter(|_| may_be_told) {
+                let key = key(row.id)
+                    .filter(|key| deleted.get(key).is_none_or(|delete| row.id <= *delete));
+                if let Some(odoo_id) = key.and_then(|key| told.get(&(key, row.model.clone()))) {
                     row.odoo_id = Some(*odoo_id);
-                }
-                if is_delete {
-                    over.insert(key);
                 }
             }
         }

@@ -311,14 +311,10 @@ impl Engine {
             self.totals.calls += part.calls;
             if let Some(lane) = self.lanes.get_mut(&part.connection) {
                 lane.counts.calls += part.calls;
-                for claim in lane
-                    .claims
-                    .iter_mut()
-                    .filter(|claim| claim.id == part.claim)
-                {
-                    claim
-                        .held
-                        .retain(|row, _| !gone[&part.claim].1.contains(row));
+                if let Some(claim) = lane.claims.iter_mut().find(|claim| claim.id == part.claim) {
+                    for row in &part.rows {
+                        claim.held.remove(&row.id);
+                    }
                 }
                 lane.claims.retain(|claim| !claim.held.is_empty());
             }
