@@ -4,7 +4,8 @@ use serde_json::{Map, json};
 
 use pg_etl_core::failure::ErrorClass;
 use pg_etl_core::odoo::{
-    Client, ClientSettings, DeliverContext, Endpoint, ProtocolKind, explain, probe, test_connection,
+    Client, ClientSettings, DeliverContext, Endpoint, ModelPolicy, ProtocolKind, explain, probe,
+    test_connection,
 };
 use pg_etl_core::outbox::{Batch, Operation, Row};
 use pg_etl_core::secret::Secret;
@@ -82,6 +83,7 @@ fn a_good_connection_is_reported() {
         let cx = DeliverContext {
             namespace: &t.namespace,
             connection: "odoo",
+            policy: &ModelPolicy::NONE,
             should_stop: &stop,
         };
         let shown = explain(&client, &batch, &cx).to_string();

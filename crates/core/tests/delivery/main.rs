@@ -5,6 +5,8 @@
 
 mod connection;
 mod documents;
+mod gone;
+mod locked;
 mod records;
 mod refusals;
 mod target;

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use odoo_sim::{Config, Sim};
 use pg_etl_core::external_id::{Identity, external_id};
 use pg_etl_core::failure::Failure;
-use pg_etl_core::odoo::{Client, ClientSettings, DeliverContext, Endpoint, ProtocolKind, deliver};
+use pg_etl_core::odoo::{
+    Client, ClientSettings, DeliverContext, Endpoint, ModelPolicy, ProtocolKind, deliver,
+};
 use pg_etl_core::outbox::{Batch, Operation, Outcome, Row};
 use pg_etl_core::secret::Secret;
 use serde_json::{Map, Value, json};
@@ -19,6 +21,8 @@ pub struct Target {
     pub key: String,
     pub kind: ProtocolKind,
     pub namespace: String,
+    /// What the model's configuration says.
+    pub policy: ModelPolicy,
     pub version: &'static str,
     /// Stops with the target.
     pub sim: Option<Sim>,
@@ -70,6 +74,7 @@ impl Target {
         let cx = DeliverContext {
             namespace: &self.namespace,
             connection: "odoo",
+            policy: &self.policy,
             should_stop,
         };
         let outcomes = deliver(client, &batch, &cx);
@@ -148,6 +153,7 @@ pub fn targets() -> Vec<Target> {
             key: sim.admin().keys[0].key.clone(),
             kind,
             namespace: namespace(),
+            policy: ModelPolicy::NONE,
             version,
             sim: Some(sim),
         });
@@ -165,6 +171,7 @@ pub fn targets() -> Vec<Target> {
                 key: key.clone(),
                 kind,
                 namespace: namespace(),
+                policy: ModelPolicy::NONE,
                 version: "19.0",
                 sim: None,
             });

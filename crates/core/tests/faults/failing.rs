@@ -5,7 +5,7 @@ use std::time::Duration;
 use odoo_sim::{Effect, Fault, Sim};
 use pg_etl_core::external_id::{Identity, external_id};
 use pg_etl_core::failure::{ErrorClass, Failure};
-use pg_etl_core::odoo::{Client, ClientSettings, DeliverContext, Endpoint, deliver};
+use pg_etl_core::odoo::{Client, ClientSettings, DeliverContext, Endpoint, ModelPolicy, deliver};
 use pg_etl_core::outbox::{Batch, Operation, Outcome, Row};
 use pg_etl_core::secret::Secret;
 use serde_json::{Map, Value, json};
@@ -79,6 +79,7 @@ pub fn send(client: &Client, rows: Vec<Row>) -> Vec<Outcome> {
         &DeliverContext {
             namespace: "ns",
             connection: "odoo",
+            policy: &ModelPolicy::NONE,
             should_stop: &stop,
         },
     );

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Delivery;
 use super::divide::Refusal;
+use super::lock::Closed;
 use crate::failure::{ErrorClass, Failure};
 use crate::outbox::Row;
 
@@ -35,8 +36,17 @@ impl Delivery<'_> {
         };
         let (there, unseen): (Vec<_>, Vec<_>) =
             targets.into_iter().partition(|(_, id)| seen.contains(id));
+        let closed = self.closed(&there.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+        let mut open = Vec::with_capacity(there.len());
+        for (row, id) in there {
+            match closed.get(&id) {
+                Some(Closed::Skipped) => self.deliver_row(row, Some(id)),
+                Some(Closed::Refused(failure)) => self.fail(row, failure.clone()),
+                None => open.push((row, id)),
+            }
+        }
         // One `unlink` with a missing id deletes none, so that these two never travel together.
-        self.unlink(&there);
+        self.unlink(&open);
         self.unlink(&unseen);
     }
 
