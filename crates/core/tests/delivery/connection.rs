@@ -44,7 +44,7 @@ fn a_connection_that_is_wrong_says_so_and_leaves_rows_alone() {
         assert_eq!(probe(&dead).unwrap_err().class, ErrorClass::Unreachable);
         let failed = t.deliver(&dead, vec![delete()]);
         assert_eq!(failure(&failed[0]).class, ErrorClass::Unreachable);
-        let stopped = t.deliver_while(&t.client(), vec![delete()], &|| true);
+        let stopped = t.deliver_while(&t.client(), vec![delete()], &Map::new(), &|| true);
         assert_eq!(failure(&stopped[0]).class, ErrorClass::Unreachable);
     });
 }

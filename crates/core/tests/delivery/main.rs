@@ -10,4 +10,5 @@ mod locked;
 mod records;
 mod refusals;
 mod target;
+mod trip;
 mod values;

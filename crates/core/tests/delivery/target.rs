@@ -55,19 +55,25 @@ impl Target {
     }
 
     pub fn deliver(&self, client: &Client, rows: Vec<Row>) -> Vec<Outcome> {
-        self.deliver_while(client, rows, &|| false)
+        self.deliver_while(client, rows, &Map::new(), &|| false)
+    }
+
+    /// In a context, as the configuration of a model gives one.
+    pub fn deliver_in(&self, client: &Client, rows: Vec<Row>, context: &Value) -> Vec<Outcome> {
+        self.deliver_while(client, rows, context.as_object().unwrap(), &|| false)
     }
 
     pub fn deliver_while(
         &self,
         client: &Client,
         rows: Vec<Row>,
+        context: &Map<String, Value>,
         should_stop: &(dyn Fn() -> bool + Sync),
     ) -> Vec<Outcome> {
         let batch = Batch {
             model: rows[0].model.clone(),
             operation: rows[0].operation,
-            context: Map::new(),
+            context: context.clone(),
             rows,
             joined: std::collections::BTreeMap::new(),
         };
@@ -106,10 +112,21 @@ impl Target {
     }
 
     pub fn read(&self, client: &Client, model: &str, ids: &[i64], fields: &[&str]) -> Vec<Value> {
+        self.read_in(client, model, ids, fields, &json!({}))
+    }
+
+    pub fn read_in(
+        &self,
+        client: &Client,
+        model: &str,
+        ids: &[i64],
+        fields: &[&str],
+        context: &Value,
+    ) -> Vec<Value> {
         let mut args = Map::new();
         args.insert("fields".to_owned(), json!(fields));
         let answer = client
-            .call(model, "read", Some(ids), args, &Map::new())
+            .call(model, "read", Some(ids), args, context.as_object().unwrap())
             .unwrap();
         answer.as_array().unwrap().clone()
     }
@@ -142,6 +159,7 @@ pub fn targets() -> Vec<Target> {
     ] {
         let sim = Sim::start(Config {
             version: major,
+            languages: vec!["en_US".into(), "fr_FR".into()],
             ..Config::default()
         })
         .unwrap();
