@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Delivery;
 use super::divide::Refusal;
@@ -47,11 +47,41 @@ impl Delivery<'_> {
         }
         // One `unlink` with a missing id deletes none, so that these two never travel together.
         self.unlink(&open);
+        let unseen = self.settle_gone(unseen);
         self.unlink(&unseen);
     }
 
-    /// Deletes the records of `rows` and settles the rows. A search does not find what a record rule hides; `unlink`
-    /// tells the two apart, with MissingError for what is gone and AccessError for what is hidden.
+    /// Settles those of `rows` whose records are gone, in one question; gives back those of which it says nothing. A search does
+    /// not find what a record rule hides: to a `read` such a record is an AccessError, and what is gone is nothing at all.
+    fn settle_gone<'r>(&mut self, rows: Vec<(&'r Row, i64)>) -> Vec<(&'r Row, i64)> {
+        if rows.len() < 2 {
+            // Asking costs as much as trying.
+            return rows;
+        }
+        let ids: BTreeSet<i64> = rows.iter().map(|(_, id)| *id).collect();
+        let ids: Vec<i64> = ids.into_iter().collect();
+        let call = self
+            .new_call(&self.batch.model, "read")
+            .on(&ids)
+            // Asked for the id alone, Odoo gives back every id.
+            .with("fields", json!(["display_name"]));
+        let Ok(Value::Array(read)) = self.ask(&call) else {
+            return rows;
+        };
+        let there: BTreeSet<i64> = read
+            .iter()
+            .filter_map(|record| record.get("id")?.as_i64())
+            .collect();
+        let (there, gone): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(_, id)| there.contains(id));
+        for (row, _) in gone {
+            self.deliver_row(row, None);
+        }
+        there
+    }
+
+    /// Deletes the records of `rows` and settles the rows. For what a search did not find, `unlink` has the last word: it
+    /// answers MissingError for what is gone and AccessError for what is hidden.
     fn unlink(&mut self, rows: &[(&Row, i64)]) {
         let model = &self.batch.model;
         let results = self.divide(rows.len(), |delivery, places| {
