@@ -284,3 +284,51 @@ fn a_line_that_is_gone_is_not_taken_for_its_record() {
         );
     });
 }
+
+#[test]
+fn a_record_that_is_hidden_is_not_taken_for_deleted() {
+    // The simulator hides nothing.
+    let real: Vec<Target> = targets()
+        .into_iter()
+        .filter(|target| target.sim.is_none())
+        .collect();
+    each_of(&real, |t| {
+        let client = t.client();
+        let second = second_company(&client);
+        let ids = made(t, &client, &["hidden", "seen"]);
+        let move_away = row(
+            t,
+            Operation::Update,
+            "hidden",
+            Some(ids[0]),
+            json!({"company_id": second}),
+        );
+        let both = json!({"allowed_company_ids": [1, second]});
+        assert_eq!(
+            id(&t.deliver_in(&client, vec![move_away], &both)[0]),
+            ids[0]
+        );
+        // Two that a search does not find, and only one of them is gone.
+        let known = [ids[0], 99_999_999, ids[1]];
+        let deletes = known
+            .iter()
+            .map(|id| {
+                row(
+                    t,
+                    Operation::Delete,
+                    &format!("d{id}"),
+                    Some(*id),
+                    json!({}),
+                )
+            })
+            .collect();
+        let outcomes = t.deliver_in(&client, deletes, &json!({"allowed_company_ids": [1]}));
+        assert_eq!(failure(&outcomes[0]).class, ErrorClass::Forbidden);
+        assert_eq!(outcomes[1], Outcome::delivered(None));
+        assert_eq!(id(&outcomes[2]), ids[1]);
+        assert_eq!(
+            t.count(&client, "res.partner", json!([["id", "=", ids[0]]])),
+            1
+        );
+    });
+}

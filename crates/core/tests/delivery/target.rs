@@ -229,3 +229,37 @@ pub fn failure(outcome: &Outcome) -> &Failure {
         other => panic!("{other:?}"),
     }
 }
+
+/// A second company that the user may act for; companies cannot be deleted, so that there is one for all runs.
+pub fn second_company(client: &Client) -> i64 {
+    const NAME: &str = "Second company of the delivery tests";
+    let call = |method: &str, args: Value| {
+        let args = args.as_object().unwrap().clone();
+        client
+            .call("res.company", method, None, args, &Map::new())
+            .unwrap()
+    };
+    let known = call("search", json!({"domain": [["name", "=", NAME]]}));
+    if let Some(id) = known[0].as_i64() {
+        return id;
+    }
+    let first = call(
+        "search_read",
+        json!({"domain": [], "fields": ["currency_id"], "limit": 1}),
+    );
+    let partner = json!({"vals_list": [{"name": NAME}]});
+    let partner = client
+        .call(
+            "res.partner",
+            "create",
+            None,
+            partner.as_object().unwrap().clone(),
+            &Map::new(),
+        )
+        .unwrap();
+    let values =
+        json!({"name": NAME, "partner_id": partner[0], "currency_id": first[0]["currency_id"][0]});
+    call("create", json!({"vals_list": [values]}))[0]
+        .as_i64()
+        .unwrap()
+}
