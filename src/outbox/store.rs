@@ -468,9 +468,10 @@ pub struct OutboundConfig {
 impl OutboundConfig {
     /// What is configured about records of `model` that changed under us.
     pub fn policy(&self, model: &str) -> &ModelPolicy {
+        static NONE: ModelPolicy = ModelPolicy::NONE;
         self.models
             .get(model)
-            .map_or(&ModelPolicy::NONE, |config| &config.policy)
+            .map_or(&NONE, |config| &config.policy)
     }
 }
 

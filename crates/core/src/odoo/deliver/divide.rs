@@ -142,8 +142,8 @@ fn split(group: Vec<usize>, refusal: &Refusal, trusts_names: bool, groups: &mut 
     if named.is_empty() || others.is_empty() {
         let mut first = group;
         let second = first.split_off(first.len() / 2);
-        push(second, trusts_names && named.is_empty());
-        push(first, trusts_names && named.is_empty());
+        push(second, trusts_names);
+        push(first, trusts_names);
         return;
     }
     // The others go first: a named one may have failed only because it refers to one of them.
