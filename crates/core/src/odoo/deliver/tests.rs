@@ -298,3 +298,39 @@ fn an_external_id_is_never_twice_in_one_load() {
         "{outcomes:?}"
     );
 }
+
+#[test]
+fn a_later_change_of_a_record_does_not_go_before_an_earlier_one() {
+    // Two keys lead to one record, as after a merge.
+    let rows = || {
+        (1..=3)
+            .map(|id| {
+                let record = if id == 2 { 8 } else { 5 };
+                let name = json!({"name": format!("n{id}")});
+                row(id, Operation::Update, name, Some(record), true)
+            })
+            .collect::<Vec<_>>()
+    };
+    let gateway = Scripted::new(vec![Ok(json!([]))]);
+    let outcomes = run(&gateway, Operation::Update, rows());
+    assert_eq!(*gateway.sent.borrow(), ["web_save_multi", "write"]);
+    assert!(
+        outcomes
+            .iter()
+            .all(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. }))
+    );
+    let lost = Failure::new(ErrorClass::Conflict, "could not serialize access");
+    let gateway = Scripted::new(vec![Err(lost), Ok(json!([]))]);
+    let outcomes = run(&gateway, Operation::Update, rows());
+    assert_eq!(*gateway.sent.borrow(), ["web_save_multi"]);
+    let classes: Vec<Option<ErrorClass>> = outcomes
+        .iter()
+        .map(|(_, outcome)| match outcome {
+            Outcome::Failed(failure) => Some(failure.class),
+            Outcome::Delivered { .. } => None,
+        })
+        .collect();
+    // The third waits for the first without losing an attempt.
+    let (conflict, unsent) = (Some(ErrorClass::Conflict), Some(ErrorClass::Unreachable));
+    assert_eq!(classes, [conflict, conflict, unsent]);
+}
