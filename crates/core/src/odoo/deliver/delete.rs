@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Delivery;
 use super::divide::Refusal;
@@ -51,33 +51,22 @@ impl Delivery<'_> {
         self.unlink(&unseen);
     }
 
-    /// Settles those of `rows` whose records are gone, in one question; gives back those of which it says nothing. A search does
-    /// not find what a record rule hides: to a `read` such a record is an AccessError, and what is gone is nothing at all.
+    /// Settles those of `rows` whose records are gone, in one question; gives back the others.
     fn settle_gone<'r>(&mut self, rows: Vec<(&'r Row, i64)>) -> Vec<(&'r Row, i64)> {
         if rows.len() < 2 {
             // Asking costs as much as trying.
             return rows;
         }
         let ids: BTreeSet<i64> = rows.iter().map(|(_, id)| *id).collect();
-        let ids: Vec<i64> = ids.into_iter().collect();
-        let call = self
-            .new_call(&self.batch.model, "read")
-            .on(&ids)
-            // Asked for the id alone, Odoo gives back every id.
-            .with("fields", json!(["display_name"]));
-        let Ok(Value::Array(read)) = self.ask(&call) else {
+        let Ok(Some(gone)) = self.gone(&self.batch.model, &ids) else {
             return rows;
         };
-        let there: BTreeSet<i64> = read
-            .iter()
-            .filter_map(|record| record.get("id")?.as_i64())
-            .collect();
-        let (there, gone): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|(_, id)| there.contains(id));
+        let (gone, rest): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(_, id)| gone.contains(id));
         for (row, _) in gone {
             self.deliver_row(row, None);
         }
-        there
+        rest
     }
 
     /// Deletes the records of `rows` and settles the rows. For what a search did not find, `unlink` has the last word: it

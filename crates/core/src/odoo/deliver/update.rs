@@ -128,6 +128,31 @@ impl Delivery<'_> {
         self.found(model, json!([["id", "in", ids]]))
     }
 
+    /// Those of `ids` that are gone, in one question; `None` where it cannot tell. A search does not find what a record rule hides:
+    /// to a `read` such a record is an AccessError, and what is gone is nothing at all.
+    pub(super) fn gone(
+        &mut self,
+        model: &str,
+        ids: &BTreeSet<i64>,
+    ) -> Result<Option<BTreeSet<i64>>, Failure> {
+        let all: Vec<i64> = ids.iter().copied().collect();
+        let call = self
+            .new_call(model, "read")
+            .on(&all)
+            // Asked for the id alone, Odoo gives back every id.
+            .with("fields", json!(["display_name"]));
+        let read = match self.ask(&call) {
+            Ok(Value::Array(read)) => read,
+            Err(failure) if self.halted.is_some() => return Err(failure),
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        let there: BTreeSet<i64> = read
+            .iter()
+            .filter_map(|record| record.get("id")?.as_i64())
+            .collect();
+        Ok(Some(ids.difference(&there).copied().collect()))
+    }
+
     /// The records of `model` that meet `domain` and that we may see, archived ones included.
     pub(super) fn found(&mut self, model: &str, domain: Value) -> Result<BTreeSet<i64>, Failure> {
         let mut call = self.new_call(model, "search").with("domain", domain);

@@ -19,6 +19,7 @@ use super::divide::Refusal;
 use super::update::missing;
 use crate::failure::{ErrorClass, Failure};
 use crate::odoo::judge::load::{self, Loaded};
+use crate::odoo::judge::names_record;
 use crate::odoo::values::cell::{Sheet, matrix};
 use crate::odoo::values::{Reference, Typed, Values};
 
@@ -232,24 +233,16 @@ impl Delivery<'_> {
     ) -> Refusal {
         let ids: Vec<i64> = group.iter().map(|written| written.id).collect();
         let distinct: BTreeSet<i64> = ids.iter().copied().collect();
-        let existing = match self.existing(model, &ids) {
-            Ok(existing) => existing,
+        let gone = match self.missing_of(model, &distinct, &failure) {
+            Ok(gone) => gone,
             Err(failure) => return failure.into(),
         };
         let mut named = Vec::new();
         for (place, id) in ids.iter().enumerate() {
-            if !existing.contains(id) {
+            if gone.contains(id) {
                 known_missing.insert(*id);
                 named.push((place, missing(model, *id)));
             }
-        }
-        if named.is_empty() {
-            // It is there after all: someone made or restored it meanwhile, or Odoo missed it under a lock.
-            return Failure::new(
-                ErrorClass::Conflict,
-                format!("Odoo missed a record that it has: {}", failure.message),
-            )
-            .into();
         }
         let failure = match distinct.first() {
             Some(id) if distinct.len() == 1 => missing(model, *id),
@@ -260,6 +253,31 @@ impl Delivery<'_> {
             named,
             of_all: false,
         }
+    }
+
+    /// Those of `ids` that are gone, after `failure` said that one is. Not all that a search does not find is: it may be hidden.
+    fn missing_of(
+        &mut self,
+        model: &str,
+        ids: &BTreeSet<i64>,
+        failure: &Failure,
+    ) -> Result<BTreeSet<i64>, Failure> {
+        let all: Vec<i64> = ids.iter().copied().collect();
+        let existing = self.existing(model, &all)?;
+        let unseen: BTreeSet<i64> = ids.difference(&existing).copied().collect();
+        if unseen.is_empty() {
+            // It is there after all: someone made or restored it meanwhile, or Odoo missed it under a lock.
+            return Err(Failure::new(
+                ErrorClass::Conflict,
+                format!("Odoo missed a record that it has: {}", failure.message),
+            ));
+        }
+        let named = |id: &i64| names_record(&failure.message, model, *id);
+        if unseen.iter().all(named) {
+            return Ok(unseen);
+        }
+        let named: BTreeSet<i64> = unseen.iter().copied().filter(named).collect();
+        Ok(self.gone(model, &unseen)?.unwrap_or(named))
     }
 }
 
