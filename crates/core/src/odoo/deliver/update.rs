@@ -174,7 +174,7 @@ pub(super) fn missing(model: &str, id: i64) -> Failure {
         format!("{model}({id}) is gone from Odoo"),
     )
     .with_remedy(
-        "Someone deleted it. Send an upsert without odoo_id to make it again, or cancel the row.",
+        "Someone deleted it. An upsert with a record_key makes it again, and so does an update where on_missing of its model is \"recreate\". Or cancel the row.",
     )
 }
 
