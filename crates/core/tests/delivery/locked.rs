@@ -254,3 +254,75 @@ fn a_guard_that_cannot_be_used_protects_and_is_named() {
         assert_eq!(id(&t.deliver(&client, vec![create])[0]), ids[0]);
     }
 }
+
+#[test]
+fn a_posted_invoice_is_protected_or_taken_back_to_draft() {
+    // The simulator has no accounting.
+    for mut t in targets().into_iter().filter(|target| target.sim.is_none()) {
+        let methods = json!(["account.move.action_post", "account.move.button_draft"]);
+        let client = t.client_with(json!({"allow_methods": methods}), &t.key);
+        let partner = t.row("res.partner", Operation::Create, "p", json!({"name": "P"}));
+        let partner = id(&t.deliver(&client, vec![partner])[0]);
+        let invoice = t.row("account.move", Operation::Create, "inv", json!({
+            "move_type": "out_invoice", "partner_id": partner, "invoice_date": "2024-01-31",
+            "invoice_line_ids": [{"key": "1", "name": "Work", "quantity": 2, "price_unit": 10, "tax_ids": []}],
+        }));
+        let made = id(&t.deliver(&client, vec![invoice])[0]);
+        let post = json!({"method": "action_post", "unless": [["state", "=", "posted"]]});
+        let post = t.row("account.move", Operation::Call, "inv", post);
+        assert_eq!(id(&t.deliver(&client, vec![post.clone()])[0]), made);
+        let update = |t: &Target, operation| {
+            let values = json!({
+                "ref": "later", "invoice_date": "2024-02-15",
+                "invoice_line_ids": [{"key": "1", "price_unit": 12}],
+            });
+            t.deliver(
+                &client,
+                vec![t.row("account.move", operation, "inv", values)],
+            )
+        };
+        let state = |t: &Target| {
+            let fields = ["state", "ref", "invoice_date", "amount_untaxed"];
+            t.read(&client, "account.move", &[made], &fields)[0].clone()
+        };
+        let posted = state(&t);
+        assert_eq!(posted["state"], "posted");
+        let draft = json!([["state", "=", "draft"]]);
+        policy(&mut t, json!({"editable_when": draft}));
+        let outcomes = update(&t, Operation::Update);
+        assert!(failure(&outcomes[0]).message.contains("editable_when"));
+        policy(
+            &mut t,
+            json!({"editable_when": draft, "when_locked": "skip"}),
+        );
+        assert!(note(&update(&t, Operation::Update)[0]).contains("left as it is"));
+        assert_eq!(
+            state(&t),
+            posted,
+            "its reference, too, which Odoo would have let pass"
+        );
+        policy(
+            &mut t,
+            json!({"editable_when": draft, "when_locked": "reset", "reset_method": "button_draft"}),
+        );
+        assert_eq!(id(&update(&t, Operation::Update)[0]), made);
+        let reset = state(&t);
+        assert_eq!(
+            [
+                &reset["state"],
+                &reset["ref"],
+                &reset["invoice_date"],
+                &reset["amount_untaxed"]
+            ],
+            [
+                &json!("draft"),
+                &json!("later"),
+                &json!("2024-02-15"),
+                &json!(24.0)
+            ]
+        );
+        // And posted again by whoever wants it so.
+        assert_eq!(id(&t.deliver(&client, vec![post])[0]), made);
+        assert_eq!(state(&t)["state"], "posted");
+    }
+}
