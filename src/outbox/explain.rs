@@ -60,16 +60,19 @@ fn explain(outbox_id: i64) -> pgrx::JsonB {
     for (model, fields) in connections::known_fields(&connection) {
         client.preload_fields(&model, &fields);
     }
-    let context = DeliverContext {
-        namespace: &config.namespace,
-        connection: &connection,
-        should_stop: &|| true,
-    };
     let planned = plan(vec![claimed], &|_, _| Nature::Unknown)
         .into_iter()
         .next();
     let mut answer = planned
-        .map(|planned| odoo::explain(&client, &planned.batch, &context))
+        .map(|planned| {
+            let context = DeliverContext {
+                namespace: &config.namespace,
+                connection: &connection,
+                policy: config.policy(&planned.batch.model),
+                should_stop: &|| true,
+            };
+            odoo::explain(&client, &planned.batch, &context)
+        })
         .unwrap_or_default();
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("row".to_owned(), about);

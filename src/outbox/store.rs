@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use pg_etl_core::odoo::ModelPolicy;
 use pg_etl_core::outbox::admission::MAX_PAYLOAD;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -456,6 +457,8 @@ pub struct ModelConfig {
     pub max_attempts: Option<u32>,
     pub base_backoff_seconds: Option<f64>,
     pub context: Map<String, Value>,
+    /// What becomes of rows whose record is locked or gone.
+    pub policy: ModelPolicy,
 }
 
 /// What the user configured about outbound deliveries.
@@ -464,6 +467,16 @@ pub struct OutboundConfig {
     pub models: HashMap<String, ModelConfig>,
     /// Module prefix of our external ids.
     pub namespace: String,
+}
+
+impl OutboundConfig {
+    /// What is configured about records of `model` that changed under us.
+    pub fn policy(&self, model: &str) -> &ModelPolicy {
+        static NONE: ModelPolicy = ModelPolicy::NONE;
+        self.models
+            .get(model)
+            .map_or(&NONE, |config| &config.policy)
+    }
 }
 
 const PREFIX: &str = "sb_to_odoo:";
@@ -513,5 +526,6 @@ fn model_config(value: &Value) -> ModelConfig {
             .and_then(Value::as_object)
             .cloned()
             .unwrap_or_default(),
+        policy: ModelPolicy::from_config(value),
     }
 }

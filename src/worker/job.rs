@@ -66,6 +66,7 @@ impl Job {
         let context = DeliverContext {
             namespace: &self.config.namespace,
             connection: &self.connection,
+            policy: self.config.policy(&self.batch.model),
             should_stop: &should_stop,
         };
         let outcomes = catch_unwind(AssertUnwindSafe(|| {

@@ -485,8 +485,15 @@ fn columns(id: i64, key: Option<i64>, settlement: Settlement) -> Settled {
         needs: None,
     };
     match settlement {
-        Settlement::Done { odoo_id, went_with } => {
+        Settlement::Done {
+            odoo_id,
+            went_with,
+            note,
+        } => {
             (row.odoo_id, row.went_with) = (odoo_id, went_with);
+            if let Some(note) = note {
+                pgrx::log!("pg_etl: outbox row {id} is done, but {note}");
+            }
         }
         Settlement::Retry {
             wait,

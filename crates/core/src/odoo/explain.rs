@@ -127,8 +127,8 @@ impl Gateway for Recorder<'_> {
     fn run(&self, call: &Call) -> Result<Value, Failure> {
         self.record(call)?;
         match call.method.as_str() {
-            // Is it there? Yes, all of it. Is there anything newer, or has it happened already? No.
-            "search" if self.batch.operation == Operation::Delete => Ok(call
+            // Is it there, and may it be changed? Yes, all of it. Is there anything newer, or has it happened already? No.
+            "search" if self.batch.operation != Operation::Call => Ok(call
                 .args
                 .get("domain")
                 .and_then(|domain| domain.get(0)?.get(2).cloned())
@@ -262,6 +262,7 @@ mod tests {
             &DeliverContext {
                 namespace: "ns",
                 connection: "odoo",
+                policy: &crate::odoo::ModelPolicy::NONE,
                 should_stop: &stop,
             },
         );

@@ -24,7 +24,7 @@ pub mod values;
 
 pub use call::Call;
 pub use client::{Client, ClientSettings};
-pub use deliver::{DeliverContext, deliver};
+pub use deliver::{DeliverContext, ModelPolicy, OnMissing, WhenLocked, deliver};
 pub use endpoint::{Endpoint, OptionError, ProtocolChoice};
 pub use explain::explain;
 pub use probe::{probe, test_connection};

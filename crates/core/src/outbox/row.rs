@@ -88,6 +88,8 @@ pub enum Outcome {
         odoo_id: Option<i64>,
         /// The row in whose call it travelled, where that was a later one of the same record.
         went_with: Option<i64>,
+        /// What a person should know of it all the same: that it was left without effect, or that its record is also another's.
+        note: Option<String>,
     },
     /// It did not, or nobody knows: the class says which.
     Failed(Failure),
@@ -100,6 +102,7 @@ impl Outcome {
         Self::Delivered {
             odoo_id,
             went_with: None,
+            note: None,
         }
     }
 }

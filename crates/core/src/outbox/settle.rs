@@ -36,6 +36,8 @@ pub enum Settlement {
         odoo_id: Option<i64>,
         /// The row in whose call it travelled.
         went_with: Option<i64>,
+        /// What a person should know of it all the same.
+        note: Option<String>,
     },
     /// It goes back and is due again after `wait`. `refund`: the attempt is taken back, for nothing was sent.
     Retry {
@@ -59,8 +61,16 @@ pub fn settle(
     rng: &mut impl Rng,
 ) -> Settlement {
     let failure = match outcome {
-        Outcome::Delivered { odoo_id, went_with } => {
-            return Settlement::Done { odoo_id, went_with };
+        Outcome::Delivered {
+            odoo_id,
+            went_with,
+            note,
+        } => {
+            return Settlement::Done {
+                odoo_id,
+                went_with,
+                note,
+            };
         }
         Outcome::Failed(failure) => failure,
     };

@@ -395,3 +395,53 @@ fn an_import_context_names_new_records() {
         w.ok(w.call_on("res.partner", json!([first]), "unlink", json!({})));
     });
 }
+
+#[test]
+fn a_read_leaves_out_what_is_gone() {
+    everywhere(|w| {
+        let id = w.partner("there");
+        let read = |fields: Value| {
+            let read = w.call_on(
+                "res.partner",
+                json!([id, GONE]),
+                "read",
+                json!({"fields": fields}),
+            );
+            w.ok(read).as_array().map(Vec::len)
+        };
+        assert_eq!(read(json!(["display_name"])), Some(1), "{}", w.place());
+    });
+}
+
+#[test]
+fn a_load_by_database_ids_changes_records_and_makes_none() {
+    everywhere(|w| {
+        let ids = [w.partner("one"), w.partner("two")];
+        let fields = json!([".id", "ref", "country_id/.id", "is_company"]);
+        let country =
+            w.ok(w.call("res.country", "search", json!({"domain": [], "limit": 1})))[0].clone();
+        let data = |ids: [i64; 2]| {
+            let row = |id: i64| json!([id.to_string(), format!("R{id}"), country.to_string(), "1"]);
+            json!(ids.map(row))
+        };
+        let answer = w.ok(w.load(
+            "res.partner",
+            fields.clone(),
+            data(ids),
+            json!({"tz": "UTC"}),
+        ));
+        assert_eq!(answer["ids"], json!(ids), "{}: {answer}", w.place());
+        for id in ids {
+            assert_eq!(w.value("res.partner", id, "ref"), format!("R{id}"));
+            assert_eq!(w.value("res.partner", id, "is_company"), true);
+        }
+        // One that is gone refuses all.
+        let refused = w.ok(w.load(
+            "res.partner",
+            fields,
+            data([ids[0], GONE]),
+            json!({"tz": "UTC"}),
+        ));
+        assert_eq!(refused["ids"], false, "{}: {refused}", w.place());
+    });
+}

@@ -3,7 +3,7 @@
 //! `check_object_reference` answers from a cache of its process. Naming a record fills that cache at once, before the
 //! transaction commits, and a rollback does not empty it: after a refused `load` the process that ran it goes on to answer
 //! `[model, false]` for an external id, even when another process has created the record meanwhile. Deleting any record
-//! that has an external id empties the caches of all processes.
+//! that has an external id, and writing to `ir.model.data`, empties the caches of all processes.
 
 use std::collections::HashMap;
 

@@ -33,6 +33,9 @@ impl Env<'_> {
         for id in ids {
             self.write_one(model, *id, vals)?;
         }
+        if model.name == "ir.model.data" {
+            self.store.lookups.invalidate();
+        }
         Ok(())
     }
 

@@ -37,10 +37,16 @@ pub(super) fn deliver(
                         .map(|member| (member.id, Outcome::Failed(failure.clone()))),
                 );
             }
-            Outcome::Delivered { odoo_id, .. } => {
+            Outcome::Delivered { odoo_id, note, .. } => {
                 outcomes.extend(members.iter().map(|member| {
                     let went_with = (member.id != row).then_some(row);
-                    (member.id, Outcome::Delivered { odoo_id, went_with })
+                    let note = note.clone();
+                    let outcome = Outcome::Delivered {
+                        odoo_id,
+                        went_with,
+                        note,
+                    };
+                    (member.id, outcome)
                 }));
             }
         }
@@ -155,7 +161,7 @@ fn one_after_another(
 }
 
 /// Whether a row that failed so may be sent again, so that the younger rows of its record must wait for it.
-fn comes_again(class: ErrorClass) -> bool {
+pub(super) fn comes_again(class: ErrorClass) -> bool {
     match class {
         ErrorClass::Unreachable
         | ErrorClass::Misconfigured
@@ -174,7 +180,7 @@ fn comes_again(class: ErrorClass) -> bool {
     }
 }
 
-fn not_sent() -> Failure {
+pub(super) fn not_sent() -> Failure {
     Failure::new(
         ErrorClass::Unreachable,
         "not sent: an older row of the same record must be sent again first",

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Delivery;
 use super::divide::Refusal;
+use super::lock::Closed;
 use crate::failure::{ErrorClass, Failure};
 use crate::outbox::Row;
 
@@ -35,13 +36,41 @@ impl Delivery<'_> {
         };
         let (there, unseen): (Vec<_>, Vec<_>) =
             targets.into_iter().partition(|(_, id)| seen.contains(id));
+        let closed = self.closed(&there.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+        let mut open = Vec::with_capacity(there.len());
+        for (row, id) in there {
+            match closed.get(&id) {
+                Some(Closed::Skipped) => self.deliver_row(row, Some(id)),
+                Some(Closed::Refused(failure)) => self.fail(row, failure.clone()),
+                None => open.push((row, id)),
+            }
+        }
         // One `unlink` with a missing id deletes none, so that these two never travel together.
-        self.unlink(&there);
+        self.unlink(&open);
+        let unseen = self.settle_gone(unseen);
         self.unlink(&unseen);
     }
 
-    /// Deletes the records of `rows` and settles the rows. A search does not find what a record rule hides; `unlink`
-    /// tells the two apart, with MissingError for what is gone and AccessError for what is hidden.
+    /// Settles those of `rows` whose records are gone, in one question; gives back the others.
+    fn settle_gone<'r>(&mut self, rows: Vec<(&'r Row, i64)>) -> Vec<(&'r Row, i64)> {
+        if rows.len() < 2 {
+            // Asking costs as much as trying.
+            return rows;
+        }
+        let ids: BTreeSet<i64> = rows.iter().map(|(_, id)| *id).collect();
+        let Ok(Some(gone)) = self.gone(&self.batch.model, &ids) else {
+            return rows;
+        };
+        let (gone, rest): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(_, id)| gone.contains(id));
+        for (row, _) in gone {
+            self.deliver_row(row, None);
+        }
+        rest
+    }
+
+    /// Deletes the records of `rows` and settles the rows. For what a search did not find, `unlink` has the last word: it
+    /// answers MissingError for what is gone and AccessError for what is hidden.
     fn unlink(&mut self, rows: &[(&Row, i64)]) {
         let model = &self.batch.model;
         let results = self.divide(rows.len(), |delivery, places| {

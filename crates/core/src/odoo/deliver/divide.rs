@@ -23,6 +23,14 @@ impl From<Failure> for Refusal {
     }
 }
 
+/// Items that are attempted together.
+struct Group {
+    items: Vec<usize>,
+    /// What a refusal of it names is believed. Names are believed once: where the others are refused too, they were not the whole
+    /// truth, and taking away a few at a time could go on as long as there are items.
+    trusts_names: bool,
+}
+
 /// So many named items are tried one by one; more are tried together and divided again.
 const ONE_BY_ONE: usize = 10;
 
@@ -32,8 +40,10 @@ const SERVER_FAILURES: u32 = 16;
 
 impl Delivery<'_> {
     /// Attempts `count` items in as few calls as it takes: all together, then without those a refusal names, then in
-    /// halves. `attempt` gets the items by number and returns one result for each, or why none took effect. Every
-    /// division makes the groups smaller, so that there are at most `2 * count` attempts.
+    /// halves. `attempt` gets the items by number and returns one result for each, or why none took effect.
+    ///
+    /// For `k` bad items there are at most `2 * k * (log2(count) + 1)` attempts, and those that names cost:
+    /// [`ONE_BY_ONE`] and two.
     pub(super) fn divide<R>(
         &mut self,
         count: usize,
@@ -41,8 +51,15 @@ impl Delivery<'_> {
     ) -> Vec<Result<R, Failure>> {
         let mut results: Vec<Option<Result<R, Failure>>> = (0..count).map(|_| None).collect();
         // Taken from the end: groups are pushed in the reverse of the order in which they are to be sent.
-        let mut groups: Vec<Vec<usize>> = vec![(0..count).collect()];
-        while let Some(group) = groups.pop() {
+        let mut groups: Vec<Group> = vec![Group {
+            items: (0..count).collect(),
+            trusts_names: true,
+        }];
+        while let Some(Group {
+            items: group,
+            trusts_names,
+        }) = groups.pop()
+        {
             if group.is_empty() {
                 continue;
             }
@@ -62,7 +79,7 @@ impl Delivery<'_> {
                         results[item] = Some(Err(failure.clone()));
                     }
                 }
-                Err(refusal) => split(group, &refusal, &mut groups),
+                Err(refusal) => split(group, &refusal, trusts_names, &mut groups),
             }
         }
         let lost = || Failure::new(ErrorClass::Unknown, "the answer holds nothing for this row");
@@ -106,29 +123,39 @@ fn alone(refusal: Refusal, size: usize) -> Failure {
     failure
 }
 
-fn split(group: Vec<usize>, refusal: &Refusal, groups: &mut Vec<Vec<usize>>) {
+fn split(group: Vec<usize>, refusal: &Refusal, trusts_names: bool, groups: &mut Vec<Group>) {
     let is_named = |place: usize| refusal.named.iter().any(|(named, _)| *named == place);
-    let numbered = || group.iter().copied().enumerate();
-    let named: Vec<usize> = numbered()
-        .filter(|(place, _)| is_named(*place))
-        .map(|(_, item)| item)
-        .collect();
-    let others: Vec<usize> = numbered()
-        .filter(|(place, _)| !is_named(*place))
-        .map(|(_, item)| item)
-        .collect();
+    let (mut named, mut others) = (Vec::new(), Vec::new());
+    for (place, item) in group.iter().enumerate() {
+        if trusts_names && is_named(place) {
+            named.push(*item);
+        } else {
+            others.push(*item);
+        }
+    }
+    let mut push = |items, trusts_names| {
+        groups.push(Group {
+            items,
+            trusts_names,
+        });
+    };
     if named.is_empty() || others.is_empty() {
         let mut first = group;
         let second = first.split_off(first.len() / 2);
-        groups.push(second);
-        groups.push(first);
+        push(second, trusts_names);
+        push(first, trusts_names);
         return;
     }
     // The others go first: a named one may have failed only because it refers to one of them.
     if named.len() <= ONE_BY_ONE {
-        groups.extend(named.into_iter().rev().map(|item| vec![item]));
+        for item in named.into_iter().rev() {
+            push(vec![item], false);
+        }
     } else {
-        groups.push(named);
+        push(named, false);
     }
-    groups.push(others);
+    push(others, false);
 }
+
+#[cfg(test)]
+mod tests;

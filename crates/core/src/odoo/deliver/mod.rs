@@ -4,7 +4,9 @@
 //! |---|---|---|
 //! | create | create-once `load` | [`create`] |
 //! | upsert | create-once `load`, then an update of what was there before | [`upsert`] |
-//! | update | `web_save_multi`, one `write` for equal values, or `write` per row on an Odoo without the former | [`update`] |
+//! | update | `web_save_multi`, one `write` for equal values, or what an Odoo without the former has | [`update`], [`mod@write`] |
+//! | update, upsert, delete | before it, which records may be changed, where the model has an `editable_when` | [`lock`] |
+//! | update, upsert | after it, what is gone: merged into another record, or to be made again | [`gone`] |
 //! | delete | find what is still there, `unlink` it, make sure of the rest | [`delete`] |
 //! | create with later changes | create-once `load`, then an update by the changes of what was there before | [`create`] |
 //! | call | the method itself, row by row, guarded by `unless` | [`method`] |
@@ -23,14 +25,18 @@ mod create;
 mod delete;
 mod divide;
 pub(super) mod gateway;
+mod gone;
 mod lines;
+mod lock;
 mod lookup;
 mod method;
+mod policy;
 mod rights;
 mod update;
 mod upsert;
+mod write;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -43,6 +49,7 @@ use super::values::{Line, Naming, Reader, Reference, Typed, Values, read_payload
 use crate::failure::{ErrorClass, Failure};
 use crate::outbox::{Batch, Circle, Operation, Outcome, Row};
 use gateway::Gateway;
+pub use policy::{ModelPolicy, OnMissing, WhenLocked};
 
 /// What a delivery needs to know besides the batch.
 #[derive(Clone, Copy)]
@@ -51,6 +58,8 @@ pub struct DeliverContext<'a> {
     pub namespace: &'a str,
     /// The connection's name: part of what external ids are made from.
     pub connection: &'a str,
+    /// What the configuration of the batch's model says of records that changed under us.
+    pub policy: &'a ModelPolicy,
     /// Asked before every request; `true` means that no further request is to be sent (shutdown, deadline). Rows that
     /// were not sent for this come back as [`ErrorClass::Unreachable`].
     pub should_stop: &'a (dyn Fn() -> bool + Sync),
@@ -67,21 +76,10 @@ pub(super) fn deliver_through(
     batch: &Batch,
     cx: &DeliverContext<'_>,
 ) -> Vec<(i64, Outcome)> {
-    let mut delivery = Delivery {
-        gateway,
-        batch,
-        naming: Naming {
-            namespace: cx.namespace,
-            connection: cx.connection,
-        },
-        should_stop: cx.should_stop,
-        outcomes: BTreeMap::new(),
-        halted: None,
-        lookups: known(batch),
-        rights: HashMap::new(),
-        server_failures: 0,
-    };
-    match check_model(gateway.endpoint(), &batch.model) {
+    let mut delivery = Delivery::new(gateway, batch, cx);
+    let allowed =
+        check_model(gateway.endpoint(), &batch.model).and_then(|()| delivery.check_policy());
+    match allowed {
         Err(failure) => delivery.fail_all(&failure),
         Ok(()) => match batch.operation {
             Operation::Create => delivery.create(),
@@ -99,6 +97,7 @@ struct Delivery<'a> {
     gateway: &'a dyn Gateway,
     batch: &'a Batch,
     naming: Naming<'a>,
+    policy: &'a ModelPolicy,
     should_stop: &'a (dyn Fn() -> bool + Sync),
     outcomes: BTreeMap<i64, Outcome>,
     /// Why nothing more is sent.
@@ -107,6 +106,8 @@ struct Delivery<'a> {
     lookups: HashMap<String, Option<i64>>,
     /// Rights on models that were asked for, by model and right.
     rights: HashMap<(String, &'static str), bool>,
+    /// What is to be said of records although their rows are done.
+    notes: HashMap<i64, String>,
     /// Exceptions without a verdict of their own, so far.
     server_failures: u32,
 }
@@ -119,7 +120,41 @@ struct Ready<'a> {
     changes: Option<Values>,
 }
 
+impl<'a> Delivery<'a> {
+    fn new(gateway: &'a dyn Gateway, batch: &'a Batch, cx: &DeliverContext<'a>) -> Self {
+        Self {
+            gateway,
+            batch,
+            naming: Naming {
+                namespace: cx.namespace,
+                connection: cx.connection,
+            },
+            policy: cx.policy,
+            should_stop: cx.should_stop,
+            outcomes: BTreeMap::new(),
+            halted: None,
+            lookups: known(batch),
+            rights: HashMap::new(),
+            notes: HashMap::new(),
+            server_failures: 0,
+        }
+    }
+}
+
 impl Delivery<'_> {
+    /// Refuses rows that a policy concerns which is written wrongly: nobody knows what it was to protect.
+    fn check_policy(&self) -> Result<(), Failure> {
+        let concerns = match self.batch.operation {
+            Operation::Upsert | Operation::Update | Operation::Delete => true,
+            Operation::Create => self.batch.rows.iter().any(|row| row.changes.is_some()),
+            Operation::Call => false,
+        };
+        match &self.policy.mistake {
+            Some(mistake) if concerns => Err(self.misconfigured(mistake)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// A call of the batch's model, in the batch's context.
     fn new_call(&self, model: &str, method: &str) -> Call {
         Call::new(model, method).in_context(&self.batch.context)
@@ -222,7 +257,13 @@ impl Delivery<'_> {
     }
 
     fn deliver_row(&mut self, row: &Row, odoo_id: Option<i64>) {
-        self.outcomes.insert(row.id, Outcome::delivered(odoo_id));
+        let note = odoo_id.and_then(|id| self.notes.get(&id).cloned());
+        let outcome = Outcome::Delivered {
+            odoo_id,
+            went_with: None,
+            note,
+        };
+        self.outcomes.insert(row.id, outcome);
     }
 
     fn fail(&mut self, row: &Row, mut failure: Failure) {
@@ -245,8 +286,44 @@ impl Delivery<'_> {
         }
     }
 
+    /// Says so where rows of different keys went into one record. Partners that were merged in Odoo are such: each key goes on
+    /// sending its own values, and the later ones stay.
+    fn note_shared_records(&mut self) {
+        let mut keys: BTreeMap<i64, BTreeSet<&str>> = BTreeMap::new();
+        for row in self.batch.rows.iter().filter(|row| row.has_record_key) {
+            if let Some(Outcome::Delivered {
+                odoo_id: Some(id), ..
+            }) = self.outcomes.get(&row.id)
+            {
+                keys.entry(*id).or_default().insert(&row.external_id);
+            }
+        }
+        for outcome in self.outcomes.values_mut() {
+            let Outcome::Delivered {
+                odoo_id: Some(id),
+                note,
+                ..
+            } = outcome
+            else {
+                continue;
+            };
+            if let Some(shared) = keys.get(id).filter(|keys| keys.len() > 1) {
+                let also = format!(
+                    "{}({id}) is the record of {} record keys (merged in Odoo?): the later row has the last word",
+                    self.batch.model,
+                    shared.len()
+                );
+                *note = Some(match note.take() {
+                    Some(first) => format!("{first}; {also}"),
+                    None => also,
+                });
+            }
+        }
+    }
+
     /// One outcome per row, in the order of the rows.
     fn finish(mut self) -> Vec<(i64, Outcome)> {
+        self.note_shared_records();
         let missing = Failure::new(
             ErrorClass::Bug,
             "delivery ended without an outcome for this row",

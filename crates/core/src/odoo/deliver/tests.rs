@@ -91,15 +91,35 @@ fn row(
     }
 }
 
-fn run(gateway: &Scripted, operation: Operation, rows: Vec<Row>) -> Vec<(i64, Outcome)> {
-    let batch = Batch {
+fn batch(operation: Operation, rows: Vec<Row>) -> Batch {
+    Batch {
         model: "x.model".to_owned(),
         operation,
         context: Map::new(),
         rows,
-        joined: std::collections::BTreeMap::new(),
-        known: std::collections::BTreeMap::new(),
-    };
+        joined: BTreeMap::new(),
+        known: BTreeMap::new(),
+    }
+}
+
+/// Lets `act` do one step of a delivery that sends nothing of its own.
+pub(super) fn with_delivery<R>(act: impl FnOnce(&mut Delivery<'_>) -> R) -> R {
+    let gateway = Scripted::new(vec![Ok(json!(true))]);
+    let batch = batch(Operation::Update, Vec::new());
+    act(&mut Delivery::new(
+        &gateway,
+        &batch,
+        &DeliverContext {
+            namespace: "ns",
+            connection: "odoo",
+            policy: &ModelPolicy::NONE,
+            should_stop: &|| false,
+        },
+    ))
+}
+
+fn run(gateway: &Scripted, operation: Operation, rows: Vec<Row>) -> Vec<(i64, Outcome)> {
+    let batch = batch(operation, rows);
     let stop = || false;
     deliver_through(
         gateway,
@@ -107,6 +127,7 @@ fn run(gateway: &Scripted, operation: Operation, rows: Vec<Row>) -> Vec<(i64, Ou
         &DeliverContext {
             namespace: "ns",
             connection: "odoo",
+            policy: &ModelPolicy::NONE,
             should_stop: &stop,
         },
     )
@@ -234,9 +255,8 @@ fn a_server_without_web_save_multi_is_found_out_once() {
     );
     let gateway = Scripted::new(vec![
         Err(gone),
-        Ok(json!(true)),
-        Ok(json!(true)),
-        Ok(json!(true)),
+        Ok(json!({"ids": [1, 2, 3], "messages": []})),
+        Ok(json!({"ids": [1, 2, 3], "messages": []})),
     ]);
     let rows = |name: &str| {
         (1..=3)
@@ -251,17 +271,16 @@ fn a_server_without_web_save_multi_is_found_out_once() {
             })
             .collect::<Vec<_>>()
     };
-    let outcomes = run(&gateway, Operation::Update, rows("a"));
-    assert!(
-        outcomes
-            .iter()
-            .all(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. })),
-        "{outcomes:?}"
-    );
-    assert_eq!(
-        *gateway.sent.borrow(),
-        ["web_save_multi", "write", "write", "write"]
-    );
+    for name in ["a", "b"] {
+        let outcomes = run(&gateway, Operation::Update, rows(name));
+        assert!(
+            outcomes
+                .iter()
+                .all(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. })),
+            "{outcomes:?}"
+        );
+    }
+    assert_eq!(*gateway.sent.borrow(), ["web_save_multi", "load", "load"]);
 }
 
 #[test]
@@ -279,4 +298,40 @@ fn an_external_id_is_never_twice_in_one_load() {
             .all(|(_, outcome)| *outcome == Outcome::delivered(Some(1))),
         "{outcomes:?}"
     );
+}
+
+#[test]
+fn a_later_change_of_a_record_does_not_go_before_an_earlier_one() {
+    // Two keys lead to one record, as after a merge.
+    let rows = || {
+        (1..=3)
+            .map(|id| {
+                let record = if id == 2 { 8 } else { 5 };
+                let name = json!({"name": format!("n{id}")});
+                row(id, Operation::Update, name, Some(record), true)
+            })
+            .collect::<Vec<_>>()
+    };
+    let gateway = Scripted::new(vec![Ok(json!([]))]);
+    let outcomes = run(&gateway, Operation::Update, rows());
+    assert_eq!(*gateway.sent.borrow(), ["web_save_multi", "write"]);
+    assert!(
+        outcomes
+            .iter()
+            .all(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. }))
+    );
+    let lost = Failure::new(ErrorClass::Conflict, "could not serialize access");
+    let gateway = Scripted::new(vec![Err(lost), Ok(json!([]))]);
+    let outcomes = run(&gateway, Operation::Update, rows());
+    assert_eq!(*gateway.sent.borrow(), ["web_save_multi"]);
+    let classes: Vec<Option<ErrorClass>> = outcomes
+        .iter()
+        .map(|(_, outcome)| match outcome {
+            Outcome::Failed(failure) => Some(failure.class),
+            Outcome::Delivered { .. } => None,
+        })
+        .collect();
+    // The third waits for the first without losing an attempt.
+    let (conflict, unsent) = (Some(ErrorClass::Conflict), Some(ErrorClass::Unreachable));
+    assert_eq!(classes, [conflict, conflict, unsent]);
 }

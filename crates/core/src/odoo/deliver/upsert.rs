@@ -83,7 +83,12 @@ impl Delivery<'_> {
                     .map(|id| Change { id: *id, values })
             })
             .collect();
-        let changed = self.change_with_lines(model, &changes);
+        // A line is protected by the record it stands in, which was asked for before.
+        let changed = if records.iter().any(|record| record.back.is_some()) {
+            self.change_with_lines(model, &changes)
+        } else {
+            self.change_editable(&changes)
+        };
         let mut results = ids.clone();
         for (place, result) in new.into_iter().zip(new_ids) {
             results[place] = result;

@@ -57,6 +57,17 @@ impl Sheet {
         sheet
     }
 
+    /// The sheet of a record that exists; `None` where one `load` cannot carry all of it.
+    #[must_use]
+    pub fn of_record(id: i64, values: &Values) -> Option<Self> {
+        let mut sheet = Self::new("", values);
+        sheet.head[0] = (".id".to_owned(), json!(id.to_string()));
+        let whole = sheet.later_values.is_empty()
+            && sheet.later_lines.is_empty()
+            && sheet.blocks.is_empty();
+        whole.then_some(sheet)
+    }
+
     /// The record's own external id.
     #[must_use]
     pub fn external_id(&self) -> &str {

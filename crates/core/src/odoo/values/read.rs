@@ -132,6 +132,12 @@ fn lines(
                     "Give every line a \"key\" that stays the same, in the create and in every update.",
                 ));
             }
+            (Some(_), Some(_)) => {
+                return Err(invalid(
+                    format!("{model}.{place} has both a \"key\" and an Odoo id"),
+                    "Name a line by its \"key\" where it came through this connection, else by its id alone.",
+                ));
+            }
             _ => {
                 return Err(invalid(
                     format!("{model}.{place}: \"key\" must be text that is not empty"),
@@ -187,10 +193,22 @@ impl From<External<'_>> for Reference {
     }
 }
 
-/// The object of a line, also from Odoo's own commands `[0, 0, {…}]` and `[1, id, {…}]`.
+/// The object of a line and its Odoo id where it has one, also from Odoo's own commands `[0, 0, {…}]` and `[1, id, {…}]`. As in the
+/// record itself, an `id` of 0, null or false means that it is not known.
 fn line_object(item: &Value) -> Option<(Map<String, Value>, Option<i64>)> {
     match item {
-        Value::Object(object) => Some((object.clone(), None)),
+        Value::Object(object) => {
+            let mut object = object.clone();
+            let id = match object.remove("id") {
+                None | Some(Value::Null | Value::Bool(false)) => None,
+                Some(id) => match id.as_i64()? {
+                    0 => None,
+                    id if id > 0 && i32::try_from(id).is_ok() => Some(id),
+                    _ => return None,
+                },
+            };
+            Some((object, id))
+        }
         Value::Array(parts) => match (
             parts.first()?.as_i64()?,
             parts.get(1)?.as_i64(),

@@ -109,15 +109,26 @@ fn lines_in_every_form() {
         };
         assert_eq!(lines.len(), 2);
     }
-    let values = read(
-        json!({"order_line": [[1, 12, {"name": "a"}]]}),
-        Purpose::Update,
-    )
-    .unwrap();
-    let Typed::Lines(lines) = &values["order_line"] else {
-        panic!()
-    };
-    assert_eq!(lines[0].identity, Reference::Id(12));
+    for form in [
+        json!([[1, 12, {"name": "a"}]]),
+        json!([{"id": 12, "name": "a"}]),
+    ] {
+        let values = read(json!({"order_line": form}), Purpose::Update).unwrap();
+        let Typed::Lines(lines) = &values["order_line"] else {
+            panic!()
+        };
+        assert_eq!(lines[0].identity, Reference::Id(12));
+        assert!(!lines[0].values.contains_key("id"));
+    }
+    // An id that is not known says nothing; the key does.
+    for unknown in [json!(0), json!(null), json!(false)] {
+        let form = json!([{"id": unknown, "key": "k", "name": "a"}]);
+        let values = read(json!({"order_line": form}), Purpose::Update).unwrap();
+        let Typed::Lines(lines) = &values["order_line"] else {
+            panic!()
+        };
+        assert!(matches!(lines[0].identity, Reference::External(_)));
+    }
     assert_eq!(
         read(json!({"order_line": null}), Purpose::Update).unwrap()["order_line"],
         Typed::Lines(vec![])
@@ -162,7 +173,20 @@ fn what_is_refused_names_its_field() {
         let message = refused(payload.clone(), Purpose::Create);
         assert!(message.contains(name), "{payload}: {message}");
     }
-    assert!(refused(json!({"order_line": [{"name": "a"}]}), Purpose::Update).contains("key"));
+    // Positions say nothing of lines that exist.
+    for purpose in [Purpose::Update, Purpose::Upsert] {
+        for line in [json!({"name": "a"}), json!([0, 0, {"name": "a"}])] {
+            assert!(refused(json!({"order_line": [line]}), purpose).contains("\"key\""));
+        }
+        let both = json!({"order_line": [{"id": 12, "key": "k", "name": "a"}]});
+        assert!(refused(both, purpose).contains("both"));
+        for id in [json!(-1), json!("12"), json!(7.5), json!(9_999_999_999_i64)] {
+            let line = json!({"id": id, "key": "k", "name": "a"});
+            assert!(refused(json!({"order_line": [line]}), purpose).contains("order_line"));
+        }
+    }
+    let known = json!({"order_line": [{"id": 12, "name": "a"}]});
+    assert!(refused(known, Purpose::Create).contains("yet to be made"));
     assert!(refused(json!({"state": "draft"}), Purpose::Update).contains("state"));
 }
 

@@ -1,0 +1,80 @@
+//! What arrives is what was sent.
+
+use serde_json::{Value, json};
+
+use pg_etl_core::outbox::Operation;
+
+use crate::target::*;
+
+#[test]
+fn values_of_every_type_survive_the_trip() {
+    each(|t| {
+        let client = t.client();
+        let category = id(&t.deliver(
+            &client,
+            vec![t.row(
+                "res.partner.category",
+                Operation::Create,
+                "c1",
+                json!({"name": "Tag"}),
+            )],
+        )[0]);
+        let payload = json!({
+            "name": "Ünïcode, \"quoted\"\nline", "is_company": false, "color": 7, "partner_latitude": 50.25, "zip": 1000,
+            "comment": "<p>hi</p>", "type": "invoice", "country_id": "base.be", "parent_id": null,
+            "category_id": [category, {"key": "c1"}], "image_1920": null, "lang": "en_US", "active": true, "ref": "",
+        });
+        let create = t.row("res.partner", Operation::Create, "v1", payload.clone());
+        let made = id(&t.deliver(&client, vec![create])[0]);
+        let fields = [
+            "name",
+            "is_company",
+            "color",
+            "partner_latitude",
+            "zip",
+            "type",
+            "country_id",
+            "category_id",
+            "ref",
+        ];
+        let check = |read: &Value| {
+            assert_eq!(read["name"], "Ünïcode, \"quoted\"\nline");
+            assert_eq!(read["is_company"], false);
+            assert_eq!(read["color"], 7);
+            assert_eq!(read["partner_latitude"], 50.25);
+            assert_eq!(read["zip"], "1000");
+            assert_eq!(read["type"], "invoice");
+            assert_eq!(read["country_id"][1], "Belgium");
+            assert_eq!(read["category_id"], json!([category]));
+        };
+        check(&t.read(&client, "res.partner", &[made], &fields)[0]);
+        let blank = id(&t.deliver(
+            &client,
+            vec![t.row(
+                "res.partner",
+                Operation::Create,
+                "v2",
+                json!({"name": "blank"}),
+            )],
+        )[0]);
+        let update = t.row("res.partner", Operation::Update, "v2", payload);
+        assert_eq!(id(&t.deliver(&client, vec![update])[0]), blank);
+        check(&t.read(&client, "res.partner", &[blank], &fields)[0]);
+        let clear = t.row(
+            "res.partner",
+            Operation::Update,
+            "v2",
+            json!({"country_id": null, "category_id": [], "zip": null, "color": 0}),
+        );
+        id(&t.deliver(&client, vec![clear])[0]);
+        let read = &t.read(&client, "res.partner", &[blank], &fields)[0];
+        assert_eq!(
+            [&read["country_id"], &read["zip"]],
+            [&json!(false), &json!(false)]
+        );
+        assert_eq!(
+            [&read["category_id"], &read["color"]],
+            [&json!([]), &json!(0)]
+        );
+    });
+}
