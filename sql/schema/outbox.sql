@@ -29,6 +29,8 @@ CREATE TABLE etl.claims (
   ids bigint[] NOT NULL,
   keys bigint[] NOT NULL
 );
+-- Written and deleted all the time, and read rarely: compressing them would cost more than it saves.
+ALTER TABLE etl.claims ALTER COLUMN ids SET STORAGE EXTERNAL, ALTER COLUMN keys SET STORAGE EXTERNAL;
 COMMENT ON TABLE etl.claims IS 'Claims on the wire: the fencing token, its owner''s session number, its rows and their keys.';
 
 -- Keys whose later rows wait, because a request with an unknown outcome may still run in Odoo.
