@@ -10,6 +10,8 @@ use pgrx::prelude::*;
 /// Takes the locks, until the transaction ends. Nobody but the extension's owner may execute it: a mere try to drop stops nobody.
 #[pg_extern(sql = false)]
 fn lock_for_drop() {
+    // It finds the extension gone, and leaves.
+    crate::worker::wake_at_commit();
     // SAFETY: catalog look-ups and lock requests inside the caller's transaction, whose end releases the locks.
     unsafe {
         let extension = pg_sys::get_extension_oid(c"pg_etl".as_ptr(), true);

@@ -1,7 +1,7 @@
 //! What goes together, what goes first, and how much at a time.
 
-use pg_etl_tests::hung::{HUNG, hang};
 use pg_etl_tests::prelude::*;
+use pg_etl_tests::{HUNG, hang};
 
 /// Fifty connections whose endpoint never answers take neither a thread nor a turn from the one that works.
 #[test]

@@ -90,7 +90,7 @@ impl Engine {
 
     /// Rows to claim: what all calls can carry, or what goes in a moment, whichever is more.
     fn claim_rows(&self, lane: &Lane) -> usize {
-        let of_calls = self.calls(lane) * lane.pace.rows("", gucs::batch_rows());
+        let of_calls = self.calls(lane) * lane.pace.most_rows(gucs::batch_rows());
         let of_moment = lane.pace.per_second() * A_MOMENT.as_secs_f64();
         of_calls.max(of_moment as usize).clamp(1, MOST_CLAIMED)
     }

@@ -27,7 +27,7 @@ mod settling;
 pub use errand::{Errand, run as run_errand};
 pub use lane::{check as check_row, client_settings};
 pub use owner::become_claimer;
-pub use roster::is_preloaded;
+pub use roster::{is_preloaded, wake_at_commit};
 
 /// In `_PG_init`: shared memory and the launcher, where the library is preloaded.
 pub fn register() {

@@ -311,9 +311,13 @@ pub fn wake_at_exit() {
 }
 
 /// Wakes this database's worker when the transaction commits. Once per transaction, however often it is called.
+pub fn wake_at_commit() {
+    at_commit(&WAKE_AT_COMMIT);
+}
+
 #[pg_extern(sql = false)]
 fn wake() {
-    at_commit(&WAKE_AT_COMMIT);
+    wake_at_commit();
 }
 
 /// Makes the launcher look for databases that need a worker, and this database's worker look again, when the transaction commits.

@@ -70,6 +70,14 @@ impl Pace {
         (rows as usize).clamp(1, most.max(1))
     }
 
+    /// Rows that a call of whatever model may have, at most.
+    #[must_use]
+    pub fn most_rows(&self, most: usize) -> usize {
+        let rows = self.rows.values().copied().fold(0.0, f64::max);
+        let rows = if rows > 0.0 { rows } else { FIRST_ROWS };
+        (rows as usize).clamp(1, most.max(1))
+    }
+
     /// Rows delivered per second, lately.
     #[must_use]
     pub fn per_second(&self) -> f64 {
@@ -188,6 +196,7 @@ mod tests {
         assert_eq!((world.pace.calls(8), world.pace.rows("m", 500)), (8, 500));
         assert_eq!((world.pace.calls(3), world.pace.rows("m", 1)), (3, 1));
         assert_eq!(world.pace.rows("another", 500), 100);
+        assert_eq!(world.pace.most_rows(500), 500);
     }
 
     #[test]
