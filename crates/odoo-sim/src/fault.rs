@@ -29,6 +29,8 @@ pub enum Effect {
         /// Milliseconds until the work begins.
         after_ms: u64,
     },
+    /// The connection is closed at once, and the work is done when [`crate::Sim::run_postponed`] says so.
+    Postponed,
     /// The connection is reset (RST).
     Reset,
     /// The body ends early, after a `Content-Length` that promised all of it.
@@ -179,7 +181,10 @@ impl Fault {
     /// Whether the call does its work.
     pub(crate) fn works(&self) -> bool {
         match self.effect {
-            Effect::Delay { .. } | Effect::AnswerLost | Effect::RunsLater { .. } => true,
+            Effect::Delay { .. }
+            | Effect::AnswerLost
+            | Effect::RunsLater { .. }
+            | Effect::Postponed => true,
             Effect::RequestLost | Effect::Raise { .. } | Effect::Conflict => false,
             _ => self.committed,
         }

@@ -9,6 +9,7 @@ use crate::orm::env::Env;
 use crate::orm::history::Change;
 use crate::orm::model::registry;
 use crate::orm::store::Store;
+use crate::protocol::call::{Postponed, run_postponed};
 use crate::server;
 use serde_json::{Map, Value as Json};
 use std::io;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub plan: Mutex<Plan>,
     pub poisons: Mutex<Vec<Poison>>,
     pub journal: Mutex<Journal>,
+    pub postponed: Mutex<Vec<Postponed>>,
     pub rate: Mutex<Rate>,
     pub gate: server::gate::Gate,
     pub running: server::Running,
@@ -89,6 +91,7 @@ impl Sim {
             plan: Mutex::new(Plan::new(config.seed)),
             poisons: Mutex::new(vec![]),
             journal: Mutex::new(Journal::new(config.journal)),
+            postponed: Mutex::new(vec![]),
             rate: Mutex::new(Rate::new(config.rate_limit)),
             gate: server::gate::Gate::new(config.workers),
             running: server::Running::default(),
@@ -178,6 +181,16 @@ impl Sim {
     /// Lifts all faults. Calls already struck stay struck.
     pub fn clear_faults(&self) {
         locked(&self.shared.plan).clear();
+    }
+
+    /// Calls that [`crate::Effect::Postponed`] struck and that did not run yet.
+    pub fn postponed(&self) -> usize {
+        locked(&self.shared.postponed).len()
+    }
+
+    /// Lets the postponed calls run now, one after another, and returns how many they were.
+    pub fn run_postponed(&self) -> usize {
+        run_postponed(&self.shared)
     }
 
     /// Makes a value unsavable.

@@ -134,6 +134,18 @@ pub(crate) fn run(
             });
         return Answer::json(200, &Json::Null).spoilt(&effect);
     }
+    if let Some(Fault {
+        effect: Effect::Postponed,
+        ..
+    }) = spoiling
+    {
+        locked(&shared.postponed).push(Postponed {
+            call,
+            number,
+            generation,
+        });
+        return Answer::json(200, &Json::Null).spoilt(&Effect::RequestLost);
+    }
     if let Some(fault) = spoiling.filter(|fault| !fault.works()) {
         finished("lost");
         return Answer::json(200, &json!([])).spoilt(&fault.effect);
@@ -149,6 +161,26 @@ pub(crate) fn run(
         Some(fault) => answer.spoilt(&fault.effect),
         None => Delivery::Whole(answer),
     }
+}
+
+/// A call that waits for [`run_postponed`].
+pub(crate) struct Postponed {
+    call: Call,
+    number: u64,
+    /// The server's, which may have been stopped since.
+    generation: u64,
+}
+
+/// Runs what was postponed, in the order in which it came; returns how many calls that were.
+pub(crate) fn run_postponed(shared: &Shared) -> usize {
+    let postponed = std::mem::take(&mut *locked(&shared.postponed));
+    let count = postponed.len();
+    for late in postponed {
+        let outcome = perform(shared, &late.call, Duration::ZERO, late.generation);
+        let records = late.call.subject().0;
+        locked(&shared.journal).finished(late.number, &outcome_name(&outcome), records);
+    }
+    count
 }
 
 /// Does the work in a transaction of its own; `None` when the server was stopped before it committed.

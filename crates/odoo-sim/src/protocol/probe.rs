@@ -130,6 +130,7 @@ fn under_faults(
                 | Effect::Raise { .. }
                 | Effect::Conflict
                 | Effect::RunsLater { .. }
+                | Effect::Postponed
         )
     });
     locked(&shared.journal).finished(

@@ -168,6 +168,18 @@ fn a_request_runs_on_after_its_client_has_gone() {
 }
 
 #[test]
+fn a_postponed_request_runs_when_it_is_told_to() {
+    let sim = sim();
+    sim.inject(once(Effect::Postponed));
+    assert!(load(&sim, "a").is_err());
+    assert_eq!((partners(&sim, "a"), sim.postponed()), (0, 1));
+    assert_eq!(sim.run_postponed(), 1);
+    assert_eq!((partners(&sim, "a"), sim.postponed()), (1, 0));
+    assert_eq!(sim.requests().last().expect("one request").outcome, "done");
+    assert_eq!(sim.run_postponed(), 0);
+}
+
+#[test]
 fn giants_and_bombs_cost_the_simulator_nothing() {
     let sim = sim();
     sim.inject(once(Effect::Giant { bytes: 32 << 20 }));
