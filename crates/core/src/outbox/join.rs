@@ -87,6 +87,8 @@ fn fits(earlier: &Claimed, later: &Claimed, nature: &dyn Fn(&str, &str) -> Natur
         && a.has_record_key == b.has_record_key
         && a.odoo_id == b.odoo_id
         && earlier.context == later.context
+        // No value would keep such a row apart, where rows are to be kept apart.
+        && !a.payload.is_empty()
         && a.payload.iter().all(|(field, value)| {
             let nature = nature(&a.model, field);
             match (b.payload.get(field), nature) {
@@ -107,8 +109,7 @@ fn merge(unit: &mut Claimed, later: Claimed) {
         priority,
         ..
     } = later;
-    unit.references
-        .retain(|reference| !row.payload.contains_key(&reference.field));
+    // Those of values that are given again, too: where the rows must be sent one after another after all, they stand for themselves.
     unit.references.extend(references);
     unit.priority = unit.priority.max(priority);
     unit.row.id = row.id;
