@@ -188,7 +188,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     };
     // What says that nothing was done does nothing; of the others nobody knows.
     let effect = prop_oneof![
-        4 => Just((Effect::Postponed, false)),
+        8 => Just((Effect::Postponed, false)),
         3 => Just((Effect::AnswerLost, true)),
         2 => Just((Effect::RequestLost, false)),
         2 => any::<bool>().prop_map(|done| (Effect::Reset, done)),
@@ -203,8 +203,8 @@ fn fault() -> impl Strategy<Value = Fault> {
     ];
     let method = prop_oneof![
         4 => Just("load"),
-        4 => Just("write"),
-        3 => Just("web_save_multi"),
+        5 => Just("write"),
+        5 => Just("web_save_multi"),
         1 => Just("unlink"),
         1 => Just("search"),
         1 => Just("check_object_reference"),
@@ -212,7 +212,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just("action_cancel"),
         1 => Just("fields_get"),
     ];
-    (effect, method, 1..8u64, 1..3u64).prop_map(|((effect, committed), method, nth, times)| {
+    (effect, method, 1..6u64, 1..3u64).prop_map(|((effect, committed), method, nth, times)| {
         let fault = Fault::new(effect).on_method(method).nth(nth).times(times);
         Fault { committed, ..fault }
     })

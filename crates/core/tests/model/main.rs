@@ -40,7 +40,7 @@ fn run(case: &Case) -> Result<(), String> {
 fn config() -> Config {
     let cases = match std::env::var_os("PROPTEST_CASES") {
         Some(_) => Config::default().cases,
-        None => 64,
+        None => 256,
     };
     Config {
         cases,
