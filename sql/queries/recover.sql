@@ -47,7 +47,7 @@ back AS (
       finished_at = CASE WHEN v.class IS NOT NULL THEN clock_timestamp() END,
       locked_at = NULL, locked_by = NULL, claim = -v.claim
   FROM verdict v WHERE o.id = v.id
-  RETURNING o.id, o.status, o.connection, o.operation, o.priority, o.next_run_at, v.key, v.lot
+  RETURNING o.id, o.status, o.connection, o.operation, o.payload, o.priority, o.next_run_at, v.key, v.lot
 ),
 requeued AS (
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh, lot)
@@ -58,7 +58,7 @@ requeued AS (
 -- The rows on their way were the last of their keys: each key is held after the youngest of them.
 held AS (
   INSERT INTO etl.holds AS h (connection, key_hash, after_id, until, deletes_only)
-  SELECT b.connection, b.key, max(b.id), clock_timestamp() + $3 * interval '1 s', bool_and(b.operation = 'create')
+  SELECT b.connection, b.key, max(b.id), clock_timestamp() + $3 * interval '1 s', bool_and(b.operation = 'create' AND etl._is_flat(b.payload))
   FROM back b WHERE b.key IS NOT NULL AND b.operation <> 'delete' AND $3 > 0
   GROUP BY b.connection, b.key
   ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until),

@@ -1,7 +1,7 @@
 -- Settles rows of one or several claims. A row that was taken back meanwhile (by hand, or by the next owner) has another claim and is
 -- left alone. A claim shrinks to the rows that are still on their way, and goes with the last one.
 -- $1–$12 one element per row: claim, id, key, status, Odoo id, error class, error, seconds to wait, attempt given back, seconds its
--- key is held, the row it went with, the records it refers to (each as its key is hashed, with E'\x1e' between them);
+-- key is held (below 0: for deletes alone), the row it went with, the records it refers to (each as its key is hashed, with E'\x1e' between them);
 -- $13–$15 one element per claim: its number, and the ids and keys that stay in it, as text
 WITH said AS MATERIALIZED (
   SELECT v.*, n.waits, n.due
@@ -64,9 +64,9 @@ unlinked AS (
 ),
 held AS (
   INSERT INTO etl.holds AS h (connection, key_hash, after_id, until, deletes_only)
-  SELECT DISTINCT ON (s.connection, s.key) s.connection, s.key, s.id, clock_timestamp() + s.hold * interval '1 s',
-         bool_and(s.operation = 'create') OVER (PARTITION BY s.connection, s.key)
-  FROM settled s WHERE s.hold > 0 AND s.key IS NOT NULL
+  SELECT DISTINCT ON (s.connection, s.key) s.connection, s.key, s.id, clock_timestamp() + abs(s.hold) * interval '1 s',
+         bool_and(s.hold < 0) OVER (PARTITION BY s.connection, s.key)
+  FROM settled s WHERE s.hold <> 0 AND s.key IS NOT NULL
   ORDER BY s.connection, s.key, s.id DESC
   ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until),
     deletes_only = excluded.deletes_only AND (h.deletes_only OR h.until <= now())

@@ -94,6 +94,14 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._key_hash(text, text, jsonb) IS 'What keeps the rows of one record in order.';
 
+-- API: Private. A create of such values is one request; others write what a load cannot carry after it.
+CREATE FUNCTION etl._is_flat(payload jsonb) RETURNS bool
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT NOT jsonb_path_exists(payload, '$.* ? (@.type() == "array" || @.type() == "object")')
+$$;
+COMMENT ON FUNCTION etl._is_flat(jsonb) IS 'Whether every value is a scalar.';
+
 -- API: Private. A time that can be reckoned with: NULL is now, and the infinities are far away.
 CREATE FUNCTION etl._due(next_run_at timestamptz) RETURNS timestamptz
   LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -203,9 +211,9 @@ BEGIN
           last_error = 'cut off while it was being sent: nobody knows whether it took effect',
           finished_at = CASE WHEN o.operation = 'call' AND NOT coalesce(o.payload ? 'unless', false) THEN now() END
       WHERE o.status = 'processing' AND NOT EXISTS (SELECT FROM etl.claims c WHERE c.claim = o.claim)
-      RETURNING o.id, o.connection, o.operation, etl._key_hash(o.model, o.record_key, o.payload) AS key)
+      RETURNING o.id, o.connection, o.operation, o.payload, etl._key_hash(o.model, o.record_key, o.payload) AS key)
   INSERT INTO etl.holds AS h (connection, key_hash, after_id, until, deletes_only)
-    SELECT c.connection, c.key, max(c.id), now() + current_setting('etl.unknown_grace')::interval, bool_and(c.operation = 'create')
+    SELECT c.connection, c.key, max(c.id), now() + current_setting('etl.unknown_grace')::interval, bool_and(c.operation = 'create' AND etl._is_flat(c.payload))
     FROM cut c WHERE c.key IS NOT NULL AND c.operation <> 'delete' GROUP BY c.connection, c.key
     ON CONFLICT (connection, key_hash) DO UPDATE SET after_id = excluded.after_id, until = greatest(h.until, excluded.until),
       deletes_only = excluded.deletes_only AND (h.deletes_only OR h.until <= now());

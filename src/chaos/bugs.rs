@@ -115,7 +115,10 @@ pub fn settle_sql(text: &'static str) -> &'static str {
         );
     }
     if planted(Bug::NoGrace) {
-        return with(text, &[("WHERE s.hold > 0", "WHERE false AND s.hold > 0")]);
+        return with(
+            text,
+            &[("WHERE s.hold <> 0", "WHERE false AND s.hold <> 0")],
+        );
     }
     text
 }

@@ -303,6 +303,8 @@ pub struct Settled {
     pub refund: bool,
     /// Seconds.
     pub hold: Option<f64>,
+    /// The hold is for deletes alone.
+    pub hold_deletes_only: bool,
     /// The row in whose call it travelled.
     pub went_with: Option<i64>,
     /// The records that it refers to, where one of them was missed: see [`record_name`].
@@ -365,7 +367,12 @@ pub fn settle(
         column(settled, |row| row.error.as_deref()).into(),
         column(settled, |row| row.wait).into(),
         column(settled, |row| i32::from(row.refund)).into(),
-        column(settled, |row| row.hold).into(),
+        // Below zero: for deletes alone.
+        column(settled, |row| {
+            row.hold
+                .map(|hold| if row.hold_deletes_only { -hold } else { hold })
+        })
+        .into(),
         column(settled, |row| row.went_with).into(),
         column(settled, |row| row.needs.as_deref()).into(),
         remaining

@@ -174,6 +174,7 @@ pub fn delivered(claimed: &ClaimedRows, id: i64) -> Settled {
         wait: 0.0,
         refund: false,
         hold: None,
+        hold_deletes_only: false,
         went_with: None,
         needs: None,
     }

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use pg_etl_core::odoo::Client;
 use pg_etl_core::odoo::values::{Naming, guessed_references, may_refer, references};
-use pg_etl_core::outbox::{self, After, Batch, Claimed, Nature, Operation, Outcome, Pace, Planned};
+use pg_etl_core::outbox::{
+    self, After, Batch, Claimed, Nature, Operation, Outcome, Pace, Planned, Row,
+};
+
+use serde_json::Value;
 
 use super::lane::check;
 use crate::outbox::store::{BETWEEN_RECORDS, ClaimedRows, OutboundConfig, Remaining, record_name};
@@ -17,6 +21,8 @@ pub struct Held {
     pub checkable: bool,
     pub model: String,
     pub external_id: String,
+    /// A create that is one request: sent late, it finds its record and does nothing. Others write what a `load` cannot carry after it.
+    pub one_request: bool,
     /// The records it refers to by key, as `settle.sql` takes them.
     pub needs: Option<String>,
 }
@@ -83,6 +89,7 @@ impl Claim {
                 checkable: false,
                 model: String::new(),
                 external_id: String::new(),
+                one_request: false,
                 needs: None,
             };
             let id = raw.id;
@@ -108,15 +115,15 @@ impl Claim {
             known.find_references(claimed, &by_key);
             if let Some(row) = held.get_mut(&claimed.row.id) {
                 row.needs = needs(claimed);
+                let flat = |value: &Value| !value.is_array() && !value.is_object();
+                row.one_request = claimed.row.operation == Operation::Create
+                    && claimed.row.payload.values().all(flat);
             }
         }
         let mut waiting = outbox::plan(planned, &|model, field| known.nature(model, field));
         let mut once = HashSet::new();
-        let rows = waiting.iter().flat_map(|planned| &planned.batch.rows);
-        let second_steps = rows
-            .filter(|row| !once.insert(row.id))
-            .map(|row| row.id)
-            .collect();
+        let ids = waiting.iter().flat_map(|planned| planned.batch.ids());
+        let second_steps = ids.filter(|id| !once.insert(*id)).collect();
         let has_order = waiting.iter().any(|planned| !planned.after.is_empty());
         waiting.sort_by_key(|planned| std::cmp::Reverse(planned.priority));
         let claim = Self {
@@ -187,41 +194,56 @@ impl Claim {
         Some(batch)
     }
 
-    /// Takes rows out of what is not sent yet: all, or those that `stopped` keys and rows concern. They were never sent, or their
-    /// second step was not.
+    /// Takes rows out of what is not sent yet: all, or those that `stopped` keys and rows concern, and in turn what waits for these.
+    /// They were never sent, or their second step was not.
     pub fn take_unsent(&mut self, stopped: Option<&Stopped>) -> Vec<i64> {
         let mut taken = BTreeSet::new();
-        let held = &self.held;
-        for planned in &mut self.waiting {
-            let Planned { batch, after, .. } = planned;
-            let leaves = |row: i64, after: Option<&BTreeSet<After>>| {
-                stopped.is_none_or(|stopped| {
-                    let key = held.get(&row).and_then(|held| held.key);
-                    key.is_some_and(|key| stopped.keys.contains(&key))
-                        || after.is_some_and(|after| {
-                            after
-                                .iter()
-                                .any(|after| stopped.rows.contains(&after.row()))
-                        })
-                })
-            };
-            let gone: Vec<i64> = batch
-                .rows
-                .iter()
-                .map(|row| row.id)
-                .filter(|row| leaves(*row, after.get(row)))
-                .collect();
-            for row in &gone {
-                taken.extend(batch.members(*row));
-                batch.joined.remove(row);
-                after.remove(row);
+        let Some(stopped) = stopped else {
+            for planned in self.waiting.drain(..) {
+                taken.extend(planned.batch.ids());
             }
-            batch.rows.retain(|row| !gone.contains(&row.id));
+            taken.retain(|row| self.held.contains_key(row));
+            return taken.into_iter().collect();
+        };
+        let mut stopped = stopped.clone();
+        // A row that goes back is no longer held, which must not look as if it were settled to those behind it: until nothing more is
+        // found, for the urgent ones stand before what they wait for.
+        loop {
+            let before = taken.len();
+            self.take_concerned(&mut stopped, &mut taken);
+            if taken.len() == before {
+                break;
+            }
         }
         self.waiting
             .retain(|planned| !planned.batch.rows.is_empty());
         taken.retain(|row| self.held.contains_key(row));
         taken.into_iter().collect()
+    }
+
+    fn take_concerned(&mut self, stopped: &mut Stopped, taken: &mut BTreeSet<i64>) {
+        let held = &self.held;
+        for Planned { batch, after, .. } in &mut self.waiting {
+            let concerns = |row: i64| {
+                let key = held.get(&row).and_then(|held| held.key);
+                let waits = after.get(&row).into_iter().flatten();
+                key.is_some_and(|key| stopped.keys.contains(&key))
+                    || waits
+                        .map(|after| after.row())
+                        .any(|row| stopped.rows.contains(&row))
+            };
+            let sent = batch.rows.iter().map(|row| row.id);
+            let gone: Vec<i64> = sent.filter(|row| concerns(*row)).collect();
+            for row in &gone {
+                let members = batch.members(*row);
+                stopped.keys.extend(held.get(row).and_then(|held| held.key));
+                stopped.rows.extend(&members);
+                taken.extend(members);
+                batch.joined.remove(row);
+                after.remove(row);
+            }
+            batch.rows.retain(|row| !gone.contains(&row.id));
+        }
     }
 
     /// Whether the row has a step to go that settles it; then this one made its record.
@@ -234,15 +256,36 @@ impl Claim {
         has
     }
 
-    /// Forgets the second step of a row whose first one failed.
+    /// Takes a row whose first step failed out of the second one. Rows that were joined to it keep what is theirs of it.
     pub fn drop_second_step(&mut self, row: i64) {
         if !self.second_steps.remove(&row) {
             return;
         }
-        for planned in &mut self.waiting {
-            planned.batch.rows.retain(|waiting| waiting.id != row);
-            planned.after.remove(&row);
-            planned.batch.joined.remove(&row);
+        for Planned { batch, after, .. } in &mut self.waiting {
+            let is_of = |sent: &Row| batch.members(sent.id).contains(&row);
+            let Some(at) = batch.rows.iter().position(is_of) else {
+                continue;
+            };
+            let sent = batch.rows.remove(at).id;
+            let waits = after.remove(&sent);
+            let mut members = batch.joined.remove(&sent).unwrap_or_default();
+            members.retain(|member| member.id != row);
+            let Some(mut rest) = members.last().cloned() else {
+                continue;
+            };
+            let payloads = members.iter().map(|member| member.payload.clone());
+            rest.payload = payloads.flatten().collect();
+            if rest.payload.is_empty() {
+                for member in &members {
+                    self.second_steps.remove(&member.id);
+                }
+                continue;
+            }
+            after.extend(waits.map(|waits| (rest.id, waits)));
+            if members.len() > 1 {
+                batch.joined.insert(rest.id, members);
+            }
+            batch.rows.insert(at, rest);
         }
         self.waiting
             .retain(|planned| !planned.batch.rows.is_empty());
@@ -311,7 +354,7 @@ impl Claim {
 }
 
 /// What must come again, so that what follows it may not go.
-#[derive(Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Stopped {
     pub keys: HashSet<i64>,
     pub rows: HashSet<i64>,

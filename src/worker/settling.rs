@@ -369,11 +369,12 @@ fn decide(
     let mut rows = Vec::with_capacity(outcomes.len());
     let mut stopped = Stopped::default();
     let mut told = HashMap::new();
+    for (row, outcome) in &outcomes {
+        if matches!(outcome, Outcome::Failed(_)) {
+            claim.drop_second_step(*row);
+        }
+    }
     for (row, outcome) in outcomes {
-        let sent = match &outcome {
-            Outcome::Delivered { went_with, .. } => went_with.unwrap_or(row),
-            Outcome::Failed(_) => row,
-        };
         let Some(held) = claim.held.get(&row) else {
             continue;
         };
@@ -384,6 +385,7 @@ fn decide(
             checkable: held.checkable,
         };
         let needs = held.needs.clone();
+        let one_request = held.one_request;
         if let Outcome::Delivered {
             odoo_id: Some(odoo_id),
             ..
@@ -396,14 +398,13 @@ fn decide(
                 told.insert((key, model.clone()), *odoo_id);
             }
         }
-        match &outcome {
-            Outcome::Delivered { .. } if claim.has_second_step(sent) => continue,
-            Outcome::Delivered { .. } => {}
-            Outcome::Failed(_) => claim.drop_second_step(sent),
+        if matches!(outcome, Outcome::Delivered { .. }) && claim.has_second_step(row) {
+            continue;
         }
         let settlement =
             outbox::settle(tried, outcome, &patience(config, &model), &mut rand::rng());
         let mut settled = columns(row, key, settlement);
+        settled.hold_deletes_only = one_request;
         if settled.class == Some(ErrorClass::Dependency.name()) {
             settled.needs = needs;
         }
@@ -481,6 +482,7 @@ fn columns(id: i64, key: Option<i64>, settlement: Settlement) -> Settled {
         wait: 0.0,
         refund: false,
         hold: None,
+        hold_deletes_only: false,
         went_with: None,
         needs: None,
     };
@@ -537,6 +539,7 @@ fn returned(id: i64, key: Option<i64>) -> Settled {
         wait: 0.0,
         refund: true,
         hold: None,
+        hold_deletes_only: false,
         went_with: None,
         needs: None,
     }

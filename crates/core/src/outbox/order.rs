@@ -285,15 +285,13 @@ impl Graph {
     }
 }
 
-/// Takes `fields` out of a unit; what sends them is its second step, which speaks for all its rows.
+/// Takes `fields` out of a unit; what sends them is its second step, in which each of its rows stands with what was its own of them.
 fn split(unit: &mut Unit, fields: &[String], circle: &str) -> (Claimed, Vec<Row>) {
-    let members = unit.members.clone();
-    let whole = unit.sent.row.payload.clone();
     let blind = !unit.sent.described;
-    let rows = std::iter::once(&mut unit.sent.row).chain(&mut unit.members);
-    for row in rows {
+    let cut = |row: &mut Row| {
+        let mut payload = Map::new();
         for field in fields {
-            row.payload.remove(field);
+            payload.extend(row.payload.remove_entry(field));
             if let Some(changes) = &mut row.changes {
                 changes.remove(field);
             }
@@ -302,19 +300,16 @@ fn split(unit: &mut Unit, fields: &[String], circle: &str) -> (Claimed, Vec<Row>
             way: circle.to_owned(),
             blind,
         });
-    }
-    let payload = whole
-        .into_iter()
-        .filter(|(field, _)| fields.contains(field))
-        .collect::<Map<_, _>>();
-    let row = Row {
-        operation: Operation::Update,
-        payload,
-        changes: None,
-        ..unit.sent.row.clone()
+        Row {
+            operation: Operation::Update,
+            payload,
+            changes: None,
+            ..row.clone()
+        }
     };
+    let members = unit.members.iter_mut().map(cut).collect();
     let sent = Claimed {
-        row,
+        row: cut(&mut unit.sent.row),
         references: Vec::new(),
         context: unit.sent.context.clone(),
         ..unit.sent

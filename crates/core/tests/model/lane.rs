@@ -35,6 +35,7 @@ pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<C
         key: raw.key,
         priority: raw.priority,
         references: Vec::new(),
+        described: false,
         context: serde_json::Map::new(),
         max_batch: config.max_batch,
     })

@@ -16,6 +16,7 @@ pub mod store {
     pub struct ClaimedRows {
         pub claim: i64,
         pub rows: Vec<RawRow>,
+        pub suspect: bool,
     }
 
     pub struct OutboundConfig {

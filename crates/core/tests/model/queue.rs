@@ -43,6 +43,7 @@ pub struct Settled {
     pub wait: u64,
     pub refund: bool,
     pub hold: Option<u64>,
+    pub hold_deletes_only: bool,
     pub needs: Option<String>,
 }
 
@@ -52,8 +53,8 @@ pub struct Queue {
     pub now: u64,
     /// By claim: its keys.
     claims: BTreeMap<i64, HashSet<i64>>,
-    /// By key: the row after which others wait, and until when.
-    holds: HashMap<i64, (i64, u64)>,
+    /// By key: the row after which others wait, until when, and whether only deletes do.
+    holds: HashMap<i64, (i64, u64, bool)>,
     /// By key: the Odoo record.
     links: HashMap<i64, i64>,
     last_claim: i64,
@@ -100,11 +101,14 @@ impl Queue {
         let outside = self
             .queued()
             .find(|row| row.key() == key && !window.contains(&row.row.id));
-        let held = self.holds.get(&key).filter(|(_, until)| *until > self.now);
+        let held = self
+            .holds
+            .get(&key)
+            .filter(|(_, until, deletes_only)| *until > self.now && !deletes_only);
         [
             busy,
             outside.map(|row| row.row.id),
-            held.map(|(after, _)| after + 1),
+            held.map(|(after, ..)| after + 1),
         ]
         .into_iter()
         .flatten()
@@ -123,7 +127,16 @@ impl Queue {
             self.bar(self.rows[id].key(), &window)
                 .is_none_or(|bar| *id < bar)
         };
-        let free: Vec<i64> = window.iter().copied().filter(is_free).collect();
+        let mut held = HashSet::new();
+        let mut free: Vec<i64> = window.iter().copied().filter(is_free).collect();
+        // A delete that is held stops what is behind it.
+        free.retain(|id| {
+            let row = &self.rows[id];
+            if row.row.operation == Operation::Delete && self.is_held_delete(*id) {
+                held.insert(row.key());
+            }
+            !held.contains(&row.key())
+        });
         let lot = self.rows[free.first()?].lot;
         // Of each key what comes before the first row of another lot.
         let mut stopped = HashSet::new();
@@ -154,7 +167,13 @@ impl Queue {
         Some(ClaimedRows {
             claim,
             rows: claimed,
+            suspect: lot.is_some(),
         })
+    }
+
+    fn is_held_delete(&self, id: i64) -> bool {
+        let held = self.holds.get(&self.rows[&id].key());
+        held.is_some_and(|(after, until, _)| *after < id && *until > self.now)
     }
 
     /// Whether one of the records is on its way or waits here.
@@ -212,7 +231,7 @@ impl Queue {
                 _ => {}
             }
             if let Some(hold) = row.hold {
-                self.hold(key, row.id, hold);
+                self.hold(key, row.id, hold, row.hold_deletes_only);
             }
             if matches!(self.rows[&row.id].status, Status::Done | Status::Failed) {
                 over.push(row.id);
@@ -227,10 +246,11 @@ impl Queue {
         over
     }
 
-    fn hold(&mut self, key: i64, after: i64, time: u64) {
+    fn hold(&mut self, key: i64, after: i64, time: u64, deletes_only: bool) {
         let until = self.now + time;
-        let held = self.holds.entry(key).or_insert((after, until));
-        *held = (after, held.1.max(until));
+        let held = self.holds.entry(key).or_insert((after, until, true));
+        let only = deletes_only && (held.2 || held.1 <= self.now);
+        *held = (after, held.1.max(until), only);
     }
 
     /// Takes back what a dead worker held, in halves.
@@ -260,8 +280,11 @@ impl Queue {
                 stored.lot = Some(self.last_lot + u64::from(second));
                 (stored.status, stored.claim) = (Status::Queued, None);
                 let operation = stored.row.operation;
+                let flat = |value: &serde_json::Value| !value.is_array() && !value.is_object();
+                let one_request =
+                    operation == Operation::Create && stored.row.payload.values().all(flat);
                 if holds_after_a_crash(operation) {
-                    self.hold(key, id, grace);
+                    self.hold(key, id, grace, one_request);
                 }
             }
         }
@@ -270,7 +293,7 @@ impl Queue {
     /// The next moment at which something may be claimed that may not be now.
     pub fn next_event(&self) -> Option<u64> {
         let due = self.queued().map(|row| row.due);
-        let held = self.holds.values().map(|(_, until)| *until);
+        let held = self.holds.values().map(|(_, until, _)| *until);
         due.chain(held).filter(|at| *at > self.now).min()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use odoo_sim::{Config, Poison, Sim};
 use pg_etl_core::backoff::Backoff;
 use pg_etl_core::failure::ErrorClass;
-use pg_etl_core::odoo::{Client, ClientSettings, DeliverContext, Endpoint, deliver};
+use pg_etl_core::odoo::{Client, ClientSettings, DeliverContext, Endpoint, ModelPolicy, deliver};
 use pg_etl_core::outbox::{self, Operation, Outcome, Pace, Patience, Settlement, Tried};
 use pg_etl_core::secret::Secret;
 use rand::SeedableRng;
@@ -208,6 +208,7 @@ impl Worker {
         let context = DeliverContext {
             namespace: NAMESPACE,
             connection: CONNECTION,
+            policy: &ModelPolicy::NONE,
             should_stop: &should_stop,
         };
         let outcomes = deliver(client, &batch, &context);
@@ -346,10 +347,19 @@ fn decide(claim: &mut Claim, outcomes: Vec<(i64, Outcome)>, rng: &mut StdRng) ->
         {
             told.insert((key, model), *id);
         }
+        let (one_request, operation) = (held.one_request, held.operation);
+        if let Outcome::Delivered {
+            odoo_id: Some(id), ..
+        } = &outcome
+            && operation != Operation::Delete
+        {
+            claim.remember(row, *id);
+        }
         if matches!(outcome, Outcome::Delivered { .. }) && claim.has_second_step(row) {
             continue;
         }
         let mut settled = columns(row, outbox::settle(tried, outcome, &PATIENCE, rng));
+        settled.hold_deletes_only = one_request;
         if settled.class == Some(ErrorClass::Dependency) {
             settled.needs = needs;
         }
@@ -385,6 +395,7 @@ fn columns(id: i64, settlement: Settlement) -> Settled {
         wait: 0,
         refund: false,
         hold: None,
+        hold_deletes_only: false,
         needs: None,
     };
     match settlement {
@@ -418,6 +429,7 @@ fn returned(id: i64) -> Settled {
         Settlement::Done {
             odoo_id: None,
             went_with: None,
+            note: None,
         },
     );
     Settled {

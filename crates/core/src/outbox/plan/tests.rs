@@ -371,7 +371,7 @@ fn a_circle_through_joined_rows_is_cut_too() {
 }
 
 /// Any operation on any of a few records, with fields of every nature and references to any of them.
-fn any_row() -> impl Strategy<Value = (usize, Option<i64>, Vec<(usize, i64)>)> {
+fn any_row() -> impl Strategy<Value = AnyRow> {
     (
         0usize..5,
         prop::option::weighted(0.9, 0i64..6),
@@ -379,25 +379,27 @@ fn any_row() -> impl Strategy<Value = (usize, Option<i64>, Vec<(usize, i64)>)> {
     )
 }
 
-fn any_plan(rows: &[(usize, Option<i64>, Vec<(usize, i64)>)]) -> Vec<Claimed> {
+/// Operation, record, and the values of fields.
+type AnyRow = (usize, Option<i64>, Vec<(usize, i64)>);
+
+fn any_plan(rows: &[AnyRow]) -> Vec<Claimed> {
     let fields = ["a", "b", "computed", "lines", "odd", "friend", "boss"];
-    let row =
-        |(id, (operation, key, values)): (usize, &(usize, Option<i64>, Vec<(usize, i64)>))| {
-            let payload = values.iter().map(|(field, value)| {
-                let value = if *field < 5 {
-                    json!(value)
-                } else {
-                    json!({"key": value})
-                };
-                (fields[*field].to_owned(), value)
-            });
-            claimed(
-                id as i64,
-                Operation::ALL[*operation],
-                *key,
-                Value::Object(payload.collect()),
-            )
-        };
+    let row = |(id, (operation, key, values)): (usize, &AnyRow)| {
+        let payload = values.iter().map(|(field, value)| {
+            let value = if *field < 5 {
+                json!(value)
+            } else {
+                json!({"key": value})
+            };
+            (fields[*field].to_owned(), value)
+        });
+        claimed(
+            id as i64,
+            Operation::ALL[*operation],
+            *key,
+            Value::Object(payload.collect()),
+        )
+    };
     rows.iter().enumerate().map(row).collect()
 }
 
