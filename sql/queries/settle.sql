@@ -36,7 +36,7 @@ settled AS (
       last_error = CASE WHEN v.status = 'done' THEN NULL ELSE coalesce(v.error, o.last_error) END,
       next_run_at = coalesce(v.due, o.next_run_at),
       attempts = o.attempts - v.refund,
-      finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE clock_timestamp() END,
+      finished_at = CASE WHEN v.status = 'queued' THEN NULL ELSE now() END,
       went_with = v.went_with,
       locked_at = NULL, locked_by = NULL, claim = -v.claim
   FROM verdict v

@@ -27,7 +27,7 @@ GRANT INSERT ON etl.audit_log TO etl_worker;
 GRANT USAGE ON SEQUENCE etl.owner_seq, etl.claim_seq, etl.lot_seq TO etl_worker;
 GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, jsonb), etl._connection_must_exist(text),
   etl._wake(), etl._owner_alive(bigint), etl._workers(), etl._library_version(),
-  etl._must_be_set_up(), etl._is_set_up(), etl._odoo_id(jsonb), etl._key_hash(text, text, jsonb), etl._due(timestamptz), etl._rebuild_queue(),
+  etl._must_be_set_up(), etl._is_set_up(), etl._odoo_id(jsonb), etl._key_hash(text, text, jsonb), etl._is_flat(jsonb), etl._due(timestamptz), etl._rebuild_queue(),
   etl._choose_namespace(), etl._move_in() TO etl_worker;
 
 -- From here on the launcher may look for this database.
