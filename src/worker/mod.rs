@@ -17,6 +17,7 @@ mod lane;
 mod launcher;
 mod learning;
 mod line;
+mod memory;
 mod owner;
 mod pool;
 mod resident;

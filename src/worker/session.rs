@@ -24,6 +24,7 @@ pub struct Aborted {
 
 /// Connects to `database` as the worker. Does not return where that is impossible: FATAL ends the process.
 pub fn connect(database: pg_sys::Oid) {
+    super::memory::goes_back();
     hold_cancels(true);
     // SAFETY: handlers of Postgres itself, set before signals are unblocked. `die` only sets flags; the next
     // CHECK_FOR_INTERRUPTS, also one inside a wait for a lock, ends the process.

@@ -10,6 +10,7 @@ use ureq::{Agent, Timeout};
 use super::body::{BodyError, read_capped};
 use super::date::{http_date, retry_after};
 use super::resolver::Remembering;
+use super::room;
 use super::roots::roots;
 use super::witness;
 
@@ -96,7 +97,7 @@ pub enum TransportError {
     /// Something went wrong after the first byte was sent. Nobody knows whether the request took effect.
     #[error("{0}")]
     Lost(String),
-    /// An answer came and is longer than `max_response_bytes`. The request probably took effect.
+    /// An answer came and is longer than `max_response_bytes`, or than the memory there is for answers. The request probably took effect.
     #[error("{0}")]
     TooLarge(String),
 }
@@ -227,16 +228,26 @@ impl Transport {
             .and_then(|value| retry_after(value, date.unwrap_or_else(SystemTime::now)));
         let status = parts.status.as_u16();
         let announced = header("content-length").and_then(|value| value.parse().ok());
-        let body = read_capped(&mut body.into_reader(), announced, self.max_response_bytes)
-            .map_err(|error| match error {
+        let mut reader = body.into_reader();
+        let read = read_capped(
+            &mut reader,
+            announced,
+            self.max_response_bytes,
+            &room::BODIES,
+        );
+        let (body, room) = read.map_err(|error| match error {
                 BodyError::TooLarge => TransportError::TooLarge(format!(
                     "HTTP {status} with an answer of more than {} bytes",
                     self.max_response_bytes
+                )),
+                BodyError::NoRoom => TransportError::TooLarge(format!(
+                    "HTTP {status} with a large answer, while other answers took all memory there is for them"
                 )),
                 BodyError::Cut(why) => {
                     TransportError::Lost(format!("HTTP {status}, then the answer was cut: {why}"))
                 }
             })?;
+        room::keep(room);
         Ok(Response {
             status,
             content_type,

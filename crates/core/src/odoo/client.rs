@@ -12,7 +12,7 @@ use super::judge;
 use super::pacer::Pacer;
 use super::protocol::{Json2, JsonRpc, Protocol, ProtocolKind};
 use crate::failure::{ErrorClass, Failure};
-use crate::http::{Method, Request, Response, Transport, TransportSettings};
+use crate::http::{self, Method, Request, Response, Transport, TransportSettings};
 use crate::secret::Secret;
 
 /// What the settings say, and what was learned by an earlier client of the same connection.
@@ -332,6 +332,8 @@ impl Client {
     }
 
     fn send(&self, request: &Request) -> Result<Response, Failure> {
+        // Before the wait: others need the room of the answer before.
+        http::release();
         std::thread::sleep(self.pacer.take_place(Instant::now()));
         self.transport
             .send(request)
@@ -395,7 +397,7 @@ fn version_of(response: &Response) -> Result<(i64, String), Failure> {
     if response.status != 200 {
         return Err(not_odoo());
     }
-    let answer: Value = serde_json::from_slice(&response.body).map_err(|_| not_odoo())?;
+    let answer = http::json::parse(&response.body).map_err(|_| not_odoo())?;
     let major = answer
         .get("version_info")
         .and_then(|info| info.get(0))

@@ -8,6 +8,7 @@ use super::call::Call;
 use super::client::Client;
 use super::endpoint::ProtocolChoice;
 use crate::failure::{ErrorClass, Failure};
+use crate::http;
 
 /// The rights a sync needs, in Odoo's names.
 const RIGHTS: [&str; 4] = ["read", "create", "write", "unlink"];
@@ -16,6 +17,7 @@ const RIGHTS: [&str; 4] = ["read", "create", "write", "unlink"];
 ///
 /// The first step needs no credentials and costs Odoo next to nothing: a dead server is not asked for more.
 pub fn probe(client: &Client) -> Result<(), Failure> {
+    let _answers = http::until_end();
     client.version()?;
     client.run(&whoami()).map(drop)
 }
@@ -26,6 +28,7 @@ pub fn probe(client: &Client) -> Result<(), Failure> {
 #[must_use]
 pub fn test_connection(client: &Client, models: &[&str]) -> Value {
     let mut report = Map::new();
+    let _answers = http::until_end();
     let endpoint = client.endpoint();
     report.insert("database".to_owned(), json!(endpoint.database));
     report.insert("login".to_owned(), json!(endpoint.login));

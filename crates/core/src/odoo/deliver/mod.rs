@@ -47,6 +47,7 @@ use super::fields::{ModelFields, Purpose};
 use super::guard::check_model;
 use super::values::{Line, Naming, Reader, Reference, Typed, Values, read_payload};
 use crate::failure::{ErrorClass, Failure};
+use crate::http;
 use crate::outbox::{Batch, Circle, Operation, Outcome, Row};
 use gateway::Gateway;
 pub use policy::{ModelPolicy, OnMissing, WhenLocked};
@@ -67,6 +68,7 @@ pub struct DeliverContext<'a> {
 
 /// Delivers `batch` and returns exactly one outcome per row, by row id. Never retries what may have taken effect.
 pub fn deliver(client: &Client, batch: &Batch, cx: &DeliverContext<'_>) -> Vec<(i64, Outcome)> {
+    let _answers = http::until_end();
     apart::deliver(client, batch, cx)
 }
 

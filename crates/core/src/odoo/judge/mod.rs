@@ -14,13 +14,10 @@ use serde_json::{Map, Value};
 
 use super::call::Call;
 use crate::failure::{ErrorClass, Failure};
+use crate::http::json::{self, Unreadable};
 use crate::http::{Response, TransportError};
 pub use fault::Fault;
 pub(crate) use fault::names_record;
-
-/// More values than this in one answer are not parsed: each takes some 50 bytes of memory, so that an answer within the
-/// byte limit could still exhaust it.
-const MOST_VALUES: usize = 1_000_000;
 
 /// What no answer at all means.
 #[must_use]
@@ -90,21 +87,13 @@ pub fn jsonrpc(call: &Call, response: &Response, uid: Option<i64>) -> Result<Val
 
 /// A body that ought to be JSON because the status is 200.
 fn success(call: &Call, response: &Response) -> Result<Value, Failure> {
-    let read = if response
-        .body
-        .iter()
-        .filter(|byte| matches!(byte, b',' | b'[' | b'{'))
-        .count()
-        > MOST_VALUES
-    {
-        Err("the answer holds too many values")
-    } else {
-        serde_json::from_slice(&response.body).map_err(|_| match response.content_type.as_str() {
-            "text/html" => "the answer is a web page",
-            _ => "the answer is not JSON",
-        })
-    };
-    read.map_err(|why| finished(unreadable(why), call, response))
+    let read = json::parse(&response.body).map_err(|why| match why {
+        Unreadable::NotJson if response.content_type == "text/html" => {
+            "the answer is a web page".to_owned()
+        }
+        why => format!("the answer is unusable: {why}"),
+    });
+    read.map_err(|why| finished(unreadable(&why), call, response))
 }
 
 fn unreadable(why: &str) -> Failure {
@@ -117,7 +106,7 @@ fn exception(response: &Response) -> Option<Map<String, Value>> {
     if response.body.len() > 4 * 1024 * 1024 {
         return None;
     }
-    match serde_json::from_slice(&response.body).ok()? {
+    match json::parse(&response.body).ok()? {
         Value::Object(body) if body.get("name").is_some_and(Value::is_string) => Some(body),
         _ => None,
     }
