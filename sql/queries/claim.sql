@@ -4,7 +4,7 @@
 -- $1 connection, $2 and $3 cursor of the first lap, $4 rows of a window, $5 claim, $6 owner, $7 bytes wanted, $8 locked_by, $9 run,
 -- $10 and $11 cursor of the second lap (µs since 1970, id), $12 most calls that are sent at most once: what a crash makes dead letters,
 -- $13 largest payload in bytes, $14 rows wanted
-WITH win AS MATERIALIZED (
+WITH seen AS MATERIALIZED (
   (SELECT q.id, q.key_hash AS k, q.lot, NULL::int AS rank, q.due
    FROM etl.queue q
    WHERE q.connection = $1 AND NOT q.fresh AND q.due <= now()
@@ -15,6 +15,19 @@ WITH win AS MATERIALIZED (
    FROM etl.queue q
    WHERE q.connection = $1 AND q.fresh AND (q.rank, q.id) > ($2, $3)
    ORDER BY q.rank, q.id LIMIT $4)
+),
+-- Rows of one record that were tried before may have gone as one, and may have taken effect: an older one that went again by itself
+-- would set the record back. What is due of them comes along, whatever the window is (no more than any claim ever takes).
+win AS MATERIALIZED (
+  SELECT s.id, s.k, s.lot, s.due IS NOT NULL AS tried FROM seen s
+  UNION ALL
+  SELECT m.id, d.k, m.lot, true
+  FROM (SELECT DISTINCT s.k FROM seen s WHERE s.k IS NOT NULL AND s.due IS NOT NULL) d
+  CROSS JOIN LATERAL (
+    SELECT q.id, q.lot FROM etl.queue q
+    WHERE q.connection = $1 AND q.key_hash = d.k AND NOT q.fresh AND q.due <= now()
+    ORDER BY q.id LIMIT 2000) m
+  WHERE NOT EXISTS (SELECT FROM seen s WHERE s.id = m.id)
 ),
 busy AS MATERIALIZED (SELECT DISTINCT unnest(c.keys) AS k FROM etl.claims c WHERE c.connection = $1),
 -- Per key the first id that must wait: the key is on its way, an older row of it is not in this window, or it is held.
@@ -43,13 +56,15 @@ got AS MATERIALIZED (
 free AS MATERIALIZED (
   SELECT x.id, x.k, x.lot, x.bytes FROM (
     SELECT w.id, w.k, w.lot, w.bytes,
-           bool_and(w.may) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free,
-           sum(w.bytes) OVER (ORDER BY w.id) - w.bytes AS bytes_before
-    FROM (SELECT w.id, w.k, w.lot, coalesce(g.bytes, 0) AS bytes,
-                 g.id IS NOT NULL AND count(g.id) OVER (ORDER BY w.id) <= $14
-                   AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER (ORDER BY w.id) <= $12) AS may
-          FROM win w LEFT JOIN got g ON g.id = w.id) w) x
-  WHERE x.free AND x.bytes_before < $7
+           bool_and(w.may AND (w.follows OR w.bytes_before < $7)) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free
+    FROM (SELECT v.id, v.k, v.lot, v.follows, coalesce(g.bytes, 0) AS bytes,
+                 sum(coalesce(g.bytes, 0)) OVER (ORDER BY v.id) - coalesce(g.bytes, 0) AS bytes_before,
+                 g.id IS NOT NULL AND (v.follows OR count(g.id) OVER (ORDER BY v.id) <= $14)
+                   AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER (ORDER BY v.id) <= $12) AS may
+          FROM (SELECT w.id, w.k, w.lot, w.k IS NOT NULL AND w.tried AND coalesce(lag(w.tried) OVER k, false) AS follows
+                FROM win w WINDOW k AS (PARTITION BY w.k ORDER BY w.id)) v
+          LEFT JOIN got g ON g.id = v.id) w) x
+  WHERE x.free
 ),
 -- Rows that were in the hands of a worker when it died go by themselves, half of them at a time: a claim takes rows of one lot, or
 -- of none. Of which, the row with the smallest id says: no older row of its key is free, so there is always progress.
@@ -85,10 +100,10 @@ SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_l
 -- NULL: the window reached the end, the next lap starts at the beginning. So it does when bytes cut the window short: what was cut
 -- off is free to go.
 FROM (VALUES (1)) one
-LEFT JOIN (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT max(rank) FROM win)) AS id
-           FROM win w HAVING count(w.rank) >= $4 AND (SELECT coalesce(sum(g.bytes), 0) FROM got g) < $7 AND (SELECT count(*) FROM got) <= $14) lap ON true
+LEFT JOIN (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT max(rank) FROM seen)) AS id
+           FROM seen w HAVING count(w.rank) >= $4 AND (SELECT coalesce(sum(g.bytes), 0) FROM got g) < $7 AND (SELECT count(*) FROM got) <= $14) lap ON true
 LEFT JOIN (SELECT (extract(epoch FROM max(w.due)) * 1000000)::bigint AS due,
-                  max(w.id) FILTER (WHERE w.due = (SELECT max(due) FROM win)) AS id
-           FROM win w HAVING count(w.due) >= greatest($4 / 4, 1)) due_lap ON true
+                  max(w.id) FILTER (WHERE w.due = (SELECT max(due) FROM seen)) AS id
+           FROM seen w HAVING count(w.due) >= greatest($4 / 4, 1)) due_lap ON true
 LEFT JOIN marked m ON true
 ORDER BY m.id

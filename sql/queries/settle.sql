@@ -24,7 +24,8 @@ verdict AS (
          CASE WHEN s.waits THEN 'queued' ELSE s.status END AS status,
          CASE WHEN s.waits AND s.due > clock_timestamp() THEN s.due
               WHEN s.waits THEN clock_timestamp() + interval '1 s'
-              WHEN s.wait > 0 THEN clock_timestamp() + s.wait * interval '1 s' END AS due,
+              -- One moment for all: rows that went as one are due as one.
+              WHEN s.wait > 0 THEN (SELECT clock_timestamp()) + s.wait * interval '1 s' END AS due,
          CASE WHEN s.waits THEN 1 ELSE s.refund END AS refund
   FROM said s
 ),

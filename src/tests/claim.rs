@@ -4,6 +4,7 @@
 mod tests {
     use pgrx::prelude::*;
 
+    use crate::outbox::store::Cursor;
     use crate::tests::ground::{Hand, ids, insert, insert_row, one, queued, run, set_up};
 
     #[pg_test]
@@ -163,6 +164,33 @@ mod tests {
         assert_eq!(hand.claimed_ids(100), rows[..2]);
         assert_eq!(hand.claimed_ids(100), rows[2..4]);
         assert_eq!(hand.claimed_ids(100), rows[4..]);
+    }
+
+    #[pg_test]
+    fn rows_of_a_record_that_were_tried_before_come_together_whatever_the_window() {
+        set_up();
+        let ada = [insert(Some("ada")), insert(Some("ada"))];
+        let other = insert(None);
+        let ada = [ada[0], ada[1], insert(Some("ada"))];
+        for lot in ["1", "NULL"] {
+            run(&format!(
+                "UPDATE etl.queue SET lot = {lot}, fresh = false, due = now() - id * interval '1 s'"
+            ));
+            let mut hand = Hand::default();
+            // The oldest retry is the record's youngest row.
+            let claimed = hand.claim(1);
+            assert_eq!(ids(&claimed), ada, "lot {lot}");
+            let few_bytes = Hand::default().claim_from(Cursor::START, 100, 1);
+            assert_eq!(ids(&few_bytes), [other], "lot {lot}");
+            run("UPDATE ops.odoo_outbox SET status = 'queued'; DELETE FROM etl.claims");
+        }
+        // What was never tried waits for the next claim.
+        run("UPDATE etl.queue SET lot = NULL, fresh = true");
+        run(&format!(
+            "UPDATE etl.queue SET fresh = false, due = now() WHERE id = {}",
+            ada[0]
+        ));
+        assert_eq!(Hand::default().claimed_ids(1), ada[..1]);
     }
 
     #[pg_test]

@@ -369,6 +369,7 @@ fn decide(
     let mut rows = Vec::with_capacity(outcomes.len());
     let mut stopped = Stopped::default();
     let mut told = HashMap::new();
+    let mut waits = HashMap::new();
     for (row, outcome) in &outcomes {
         if matches!(outcome, Outcome::Failed(_)) {
             claim.drop_second_step(*row);
@@ -407,6 +408,10 @@ fn decide(
         settled.hold_deletes_only = one_request;
         if settled.class == Some(ErrorClass::Dependency.name()) {
             settled.needs = needs;
+        }
+        // Rows of one record may have gone as one, and then come again as one: an older one by itself would set the record back.
+        if let Some(key) = key.filter(|_| settled.wait > 0.0) {
+            settled.wait = *waits.entry(key).or_insert(settled.wait);
         }
         // Where it waits for a record that is on its way here it comes again, even if its attempts are over.
         let comes_again = settled.status == "queued" || settled.needs.is_some();
