@@ -5,29 +5,28 @@
 -- $10 and $11 cursor of the second lap (µs since 1970, id), $12 most calls that are sent at most once: what a crash makes dead letters,
 -- $13 largest payload in bytes, $14 rows wanted
 WITH seen AS MATERIALIZED (
-  (SELECT q.id, q.key_hash AS k, q.lot, NULL::int AS rank, q.due
+  (SELECT q.id, q.key_hash AS k, q.lot, q.rank, q.due, false AS fresh
    FROM etl.queue q
    WHERE q.connection = $1 AND NOT q.fresh AND q.due <= now()
      AND (q.due, q.id) > (timestamptz 'epoch' + $10 * interval '1 microsecond', $11)
    ORDER BY q.due, q.id LIMIT greatest($4 / 4, 1))
   UNION ALL
-  (SELECT q.id, q.key_hash, q.lot, q.rank, NULL
+  (SELECT q.id, q.key_hash, q.lot, q.rank, NULL, true
    FROM etl.queue q
    WHERE q.connection = $1 AND q.fresh AND (q.rank, q.id) > ($2, $3)
    ORDER BY q.rank, q.id LIMIT $4)
 ),
 -- Rows of one record that were tried before may have gone as one, and may have taken effect: an older one that went again by itself
--- would set the record back. What is due of them comes along, whatever the window is (no more than any claim ever takes).
+-- would set the record back. What is due of them comes along, whatever the window is.
 win AS MATERIALIZED (
-  SELECT s.id, s.k, s.lot, s.due IS NOT NULL AS tried FROM seen s
+  SELECT s.id, s.k, s.lot, s.rank, s.fresh FROM seen s
   UNION ALL
-  SELECT m.id, d.k, m.lot, true
-  FROM (SELECT DISTINCT s.k FROM seen s WHERE s.k IS NOT NULL AND s.due IS NOT NULL) d
+  SELECT m.id, d.k, m.lot, m.rank, false
+  FROM (SELECT DISTINCT s.k FROM seen s WHERE s.k IS NOT NULL AND NOT s.fresh) d
   CROSS JOIN LATERAL (
-    SELECT q.id, q.lot FROM etl.queue q
-    WHERE q.connection = $1 AND q.key_hash = d.k AND NOT q.fresh AND q.due <= now()
-    ORDER BY q.id LIMIT 2000) m
-  WHERE NOT EXISTS (SELECT FROM seen s WHERE s.id = m.id)
+    SELECT q.id, q.lot, q.rank, q.fresh, q.due FROM etl.queue q
+    WHERE q.connection = $1 AND q.key_hash = d.k ORDER BY q.id LIMIT 2000) m
+  WHERE NOT m.fresh AND m.due <= now() AND NOT EXISTS (SELECT FROM seen s WHERE s.id = m.id)
 ),
 busy AS MATERIALIZED (SELECT DISTINCT unnest(c.keys) AS k FROM etl.claims c WHERE c.connection = $1),
 -- Per key the first id that must wait: the key is on its way, an older row of it is not in this window, or it is held.
@@ -53,17 +52,21 @@ got AS MATERIALIZED (
       AND h.deletes_only AND h.until > now() AND h.after_id < o.id))
   FOR UPDATE OF o, q SKIP LOCKED
 ),
+-- What is cut off for its bytes or its number is the least urgent; a row is as urgent as what waits behind it. Rows that come along
+-- have some room more.
 free AS MATERIALIZED (
   SELECT x.id, x.k, x.lot, x.bytes FROM (
     SELECT w.id, w.k, w.lot, w.bytes,
-           bool_and(w.may AND (w.follows OR w.bytes_before < $7)) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free
-    FROM (SELECT v.id, v.k, v.lot, v.follows, coalesce(g.bytes, 0) AS bytes,
-                 sum(coalesce(g.bytes, 0)) OVER (ORDER BY v.id) - coalesce(g.bytes, 0) AS bytes_before,
-                 g.id IS NOT NULL AND (v.follows OR count(g.id) OVER (ORDER BY v.id) <= $14)
-                   AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER (ORDER BY v.id) <= $12) AS may
-          FROM (SELECT w.id, w.k, w.lot, w.k IS NOT NULL AND w.tried AND coalesce(lag(w.tried) OVER k, false) AS follows
-                FROM win w WINDOW k AS (PARTITION BY w.k ORDER BY w.id)) v
-          LEFT JOIN got g ON g.id = v.id) w) x
+           bool_and(w.taken AND w.bytes_before / CASE WHEN w.follows THEN 2 ELSE 1 END < $7 AND w.nth - CASE WHEN w.follows THEN 2000 ELSE 0 END <= $14)
+             OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free
+    FROM (SELECT v.id, v.k, v.lot, v.follows, coalesce(g.bytes, 0) AS bytes, count(g.id) OVER urgent AS nth,
+                 coalesce(sum(g.bytes) OVER urgent, 0) - coalesce(g.bytes, 0) AS bytes_before,
+                 g.id IS NOT NULL AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER urgent <= $12) AS taken
+          FROM (SELECT w.id, w.k, w.lot,
+                       min(w.rank) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id DESC) AS rank,
+                       w.k IS NOT NULL AND NOT w.fresh AND coalesce(NOT lag(w.fresh) OVER (PARTITION BY w.k ORDER BY w.id), false) AS follows
+                FROM win w) v
+          LEFT JOIN got g ON g.id = v.id WINDOW urgent AS (ORDER BY v.rank, v.id)) w) x
   WHERE x.free
 ),
 -- Rows that were in the hands of a worker when it died go by themselves, half of them at a time: a claim takes rows of one lot, or
@@ -96,12 +99,13 @@ SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_l
        CASE WHEN m.bytes <= $13 THEN m.payload::text END AS payload, m.record_key, m.idempotency_key, m.attempts::int AS attempts,
        coalesce(m.priority, 0)::int AS priority,
        coalesce(m.odoo_id, CASE WHEN m.record_key IS NOT NULL THEN (SELECT l.odoo_id FROM etl.links l
-         WHERE l.connection = m.connection AND l.model = m.model AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) END) AS odoo_id, m.k AS key, m.lot
+         WHERE l.connection = m.connection AND l.model = m.model AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) END) AS odoo_id, m.k AS key, m.lot, m.odoo_id IS NOT NULL AS own
 -- NULL: the window reached the end, the next lap starts at the beginning. So it does when bytes cut the window short: what was cut
 -- off is free to go.
 FROM (VALUES (1)) one
-LEFT JOIN (SELECT max(w.rank) AS rank, max(w.id) FILTER (WHERE w.rank = (SELECT max(rank) FROM seen)) AS id
-           FROM seen w HAVING count(w.rank) >= $4 AND (SELECT coalesce(sum(g.bytes), 0) FROM got g) < $7 AND (SELECT count(*) FROM got) <= $14) lap ON true
+LEFT JOIN (SELECT max(w.rank) FILTER (WHERE w.fresh) AS rank,
+                  max(w.id) FILTER (WHERE w.fresh AND w.rank = (SELECT max(f.rank) FROM seen f WHERE f.fresh)) AS id
+           FROM seen w HAVING count(*) FILTER (WHERE w.fresh) >= $4 AND (SELECT coalesce(sum(g.bytes), 0) FROM got g) < $7 AND (SELECT count(*) FROM got) <= $14) lap ON true
 LEFT JOIN (SELECT (extract(epoch FROM max(w.due)) * 1000000)::bigint AS due,
                   max(w.id) FILTER (WHERE w.due = (SELECT max(due) FROM seen)) AS id
            FROM seen w HAVING count(w.due) >= greatest($4 / 4, 1)) due_lap ON true

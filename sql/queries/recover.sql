@@ -46,7 +46,7 @@ back AS (
       crashes = coalesce(o.crashes, 0) + 1,
       finished_at = CASE WHEN v.class IS NOT NULL THEN clock_timestamp() END,
       locked_at = NULL, locked_by = NULL, claim = -v.claim
-  FROM verdict v WHERE o.id = v.id
+  FROM verdict v WHERE o.id = v.id AND o.claim = v.claim
   RETURNING o.id, o.status, o.connection, o.operation, o.payload, o.priority, o.next_run_at, v.key, v.lot
 ),
 requeued AS (

@@ -13,7 +13,10 @@ WITH said AS MATERIALIZED (
     FROM unnest(string_to_array(v.needs, E'\x1e')) AS u (name) CROSS JOIN LATERAL (
       SELECT true AS waits, NULL::timestamptz AS due FROM etl.claims c WHERE hashtextextended(u.name, 0) = ANY (c.keys)
       UNION ALL
-      SELECT true, q.due FROM etl.claims c JOIN etl.queue q ON q.connection = c.connection AND q.key_hash = hashtextextended(u.name, 0)
+      -- A row that could make it, and not one that changes it if it is there.
+      SELECT true, least(q.due, clock_timestamp() + interval '5 min') FROM etl.claims c
+      JOIN etl.queue q ON q.connection = c.connection AND q.key_hash = hashtextextended(u.name, 0)
+      JOIN ops.odoo_outbox m ON m.id = q.id AND m.operation IN ('create', 'upsert')
       WHERE c.claim = v.claim) x
     ) n ON v.needs IS NOT NULL
 ),

@@ -132,6 +132,8 @@ pub struct RawRow {
     pub attempts: u32,
     pub odoo_id: Option<i64>,
     pub key: Option<i64>,
+    /// `odoo_id` is the row's own: an earlier try made the record and was not over.
+    pub own: bool,
     pub priority: i16,
 }
 
@@ -282,6 +284,7 @@ pub fn raw_row(id: i64, tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<RawRo
             .cast_unsigned(),
         odoo_id: tuple["odoo_id"].value()?,
         key: tuple["key"].value()?,
+        own: tuple["own"].value::<bool>()?.unwrap_or(false),
         priority: tuple["priority"]
             .value::<i32>()?
             .and_then(|priority| i16::try_from(priority).ok())

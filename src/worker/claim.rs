@@ -8,7 +8,7 @@ use pg_etl_core::outbox::{
     self, After, Batch, Claimed, Nature, Operation, Outcome, Pace, Planned, Row,
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::lane::check;
 use crate::outbox::store::{BETWEEN_RECORDS, ClaimedRows, OutboundConfig, Remaining, record_name};
@@ -72,6 +72,7 @@ impl Claim {
         let mut by_key: HashMap<String, Vec<(String, String)>> = HashMap::new();
         // What follows a delete of its record is about one that is not made yet: the one that we know will be gone.
         let mut deleted = HashSet::new();
+        let mut made_before = HashSet::new();
         for mut raw in claimed.rows {
             if let Some(key) = raw.key {
                 if deleted.contains(&key) {
@@ -80,7 +81,7 @@ impl Claim {
                     deleted.insert(key);
                 }
             }
-            let record_key = raw.record_key.clone();
+            let (record_key, own) = (raw.record_key.clone(), raw.own);
             bytes += raw.payload.as_ref().map_or(0, String::len);
             let mut row = Held {
                 key: raw.key,
@@ -95,6 +96,8 @@ impl Claim {
             let id = raw.id;
             match check(raw, connection, config) {
                 Ok(mut claimed) => {
+                    claimed.joinable &=
+                        row.attempts <= 1 || claimed.row.operation != Operation::Create;
                     let made = &claimed.row;
                     row.operation = made.operation;
                     row.checkable = made.payload.contains_key("unless");
@@ -105,6 +108,9 @@ impl Claim {
                         by_key.entry(key).or_default().push(record);
                     }
                     claimed.max_batch = pace.rows(&claimed.row.model, claimed.max_batch);
+                    if own {
+                        made_before.insert(id);
+                    }
                     planned.push(claimed);
                 }
                 Err(failure) => refused.push((id, Outcome::Failed(failure))),
@@ -113,6 +119,9 @@ impl Claim {
         }
         for claimed in &mut planned {
             known.find_references(claimed, &by_key);
+            if made_before.contains(&claimed.row.id) {
+                finish_references(claimed);
+            }
             if let Some(row) = held.get_mut(&claimed.row.id) {
                 row.needs = needs(claimed);
                 let flat = |value: &Value| !value.is_array() && !value.is_object();
@@ -174,6 +183,9 @@ impl Claim {
     /// A batch that was taken and that no thread has sent.
     pub fn give_back(&mut self, batch: &Batch) -> Vec<i64> {
         self.on_the_wire = self.on_the_wire.saturating_sub(1);
+        for row in batch.ids() {
+            self.drop_second_step(row);
+        }
         batch
             .ids()
             .filter(|row| self.held.contains_key(row))
@@ -199,10 +211,20 @@ impl Claim {
     pub fn take_unsent(&mut self, stopped: Option<&Stopped>) -> Vec<i64> {
         let mut taken = BTreeSet::new();
         let Some(stopped) = stopped else {
-            for planned in self.waiting.drain(..) {
-                taken.extend(planned.batch.ids());
+            // A second step stays where the first one is on the wire: the row is not ours to give back before its answer came.
+            let mut steps: HashMap<i64, usize> = HashMap::new();
+            for id in self.waiting.iter().flat_map(|planned| planned.batch.ids()) {
+                *steps.entry(id).or_default() += 1;
             }
-            taken.retain(|row| self.held.contains_key(row));
+            let is_under_way =
+                |row: i64| self.second_steps.contains(&row) && steps.get(&row).copied() == Some(1);
+            let waiting = std::mem::take(&mut self.waiting);
+            let (stays, goes): (VecDeque<_>, VecDeque<_>) = waiting
+                .into_iter()
+                .partition(|planned| planned.batch.ids().any(is_under_way));
+            taken.extend(goes.iter().flat_map(|planned| planned.batch.ids()));
+            taken.retain(|row| self.held.contains_key(row) && !is_under_way(*row));
+            self.waiting = stays;
             return taken.into_iter().collect();
         };
         let mut stopped = stopped.clone();
@@ -329,6 +351,11 @@ impl Claim {
         }
     }
 
+    /// The id of the record that a row made.
+    pub fn record_of(&self, row: i64) -> Option<i64> {
+        self.records.get(&row).map(|(_, odoo_id)| *odoo_id)
+    }
+
     /// A row was delivered: what refers to its record need not ask for it.
     pub fn remember(&mut self, row: i64, odoo_id: i64) {
         if let Some(held) = self.held.get(&row) {
@@ -405,6 +432,23 @@ impl Known<'_> {
         let fields = |model: &str| client.known_fields(model);
         claimed.references = references(naming, &row.model, &row.payload, &fields);
     }
+}
+
+/// A create whose first step made the record, and whose second one did not go: it touches the record no more, but what was cut off
+/// is still to be written.
+fn finish_references(claimed: &mut Claimed) {
+    if claimed.row.operation != Operation::Create {
+        return;
+    }
+    let fields: HashSet<&str> = claimed
+        .references
+        .iter()
+        .map(|of| of.field.as_str())
+        .collect();
+    let payload = claimed.row.payload.iter();
+    let cut = payload.filter(|(field, _)| fields.contains(field.as_str()));
+    let cut = cut.map(|(field, value)| (field.clone(), value.clone()));
+    claimed.row.changes = Some(cut.collect()).filter(|cut: &Map<String, Value>| !cut.is_empty());
 }
 
 fn makes(operation: Operation) -> bool {

@@ -213,14 +213,15 @@ impl Engine {
 
     /// Whether the answers that came so far are to be written down now.
     fn must_write(&mut self) -> bool {
-        if self.unsettled.is_empty() {
+        let due = || self.unsettled.iter().filter(|part| part.is_due());
+        if due().next().is_none() {
             self.unsettled_since = None;
             return false;
         }
         let since = *self.unsettled_since.get_or_insert_with(Instant::now);
-        let rows: usize = self.unsettled.iter().map(Unsettled::len).sum();
+        let rows: usize = due().map(Unsettled::len).sum();
         let awaited = || {
-            let mut of = self.unsettled.iter().map(Unsettled::connection);
+            let mut of = due().map(Unsettled::connection);
             of.any(|name| self.lanes.get(name).is_none_or(Lane::waits_for_settling))
         };
         rows >= MANY || since.elapsed() >= SOON || awaited()

@@ -290,6 +290,7 @@ pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<C
             "Correct it and replay the row.",
         )
     })?;
+    let raw_model = raw.model.clone();
     let known = raw.record_key.is_some() || raw.odoo_id.is_some();
     let admitted = outbox::admit(&raw.model, &raw.operation, payload, known)
         .map_err(|refusal| refuse(refusal.message, &refusal.hint))?;
@@ -320,6 +321,7 @@ pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<C
         priority: raw.priority,
         references: Vec::new(),
         described: false,
+        joinable: config.policy(&raw_model).editable_when.is_empty(),
         context: model_config.context,
         max_batch: model_config.max_batch.unwrap_or_else(gucs::batch_rows),
     })

@@ -50,7 +50,10 @@ impl Line {
             more
         };
         for _ in 0..more {
-            let taker = Taker(self.clone());
+            let mut taker = Taker {
+                line: self.clone(),
+                has_left: false,
+            };
             pool.submit(move |emit| {
                 while let Some(job) = taker.next() {
                     emit(job.run());
@@ -66,20 +69,32 @@ impl Line {
 }
 
 /// A thread's place; it is given back whatever ends the thread's work.
-struct Taker(Line);
+struct Taker {
+    line: Line,
+    has_left: bool,
+}
 
 impl Taker {
-    fn next(&self) -> Option<Job> {
-        let mut inner = self.0.inner();
-        if inner.takers > inner.allowed {
-            return None;
+    /// The next call. `None`: the place is given back, under the same lock, so that a call that comes now finds it free.
+    fn next(&mut self) -> Option<Job> {
+        let mut inner = self.line.inner();
+        let job = if inner.takers > inner.allowed {
+            None
+        } else {
+            inner.jobs.pop_front()
+        };
+        if job.is_none() {
+            inner.takers -= 1;
+            self.has_left = true;
         }
-        inner.jobs.pop_front()
+        job
     }
 }
 
 impl Drop for Taker {
     fn drop(&mut self) {
-        self.0.inner().takers -= 1;
+        if !self.has_left {
+            self.line.inner().takers -= 1;
+        }
     }
 }

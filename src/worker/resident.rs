@@ -72,7 +72,10 @@ impl Resident {
             if Instant::now() >= look_at {
                 match self.step() {
                     Ok(wait) => look_at = Instant::now() + wait,
-                    Err(why) => return self.slot.set(why),
+                    Err(why) => {
+                        self.engine.iter_mut().for_each(Engine::last_words);
+                        return self.slot.set(why);
+                    }
                 }
             }
             let timeout = look_at.saturating_duration_since(Instant::now()).min(TICK);
@@ -92,13 +95,13 @@ impl Resident {
             // Each transaction sees to it that the extension is there; the rest may be noticed a moment later.
             Some((ground, at)) if self.is_busy() && at.elapsed() < LOOK_EVERY => ground,
             _ => match ground::look() {
-                Ok(ground) => ground,
+                Ok(ground) => {
+                    self.ground = Some((ground, Instant::now()));
+                    ground
+                }
                 Err(aborted) => return Ok(self.trouble(&aborted.message)),
             },
         };
-        if self.ground.is_none_or(|(_, at)| at.elapsed() >= LOOK_EVERY) {
-            self.ground = Some((ground, Instant::now()));
-        }
         match ground {
             Ground::Gone => Err(Doing::NoExtension),
             Ground::Ready(extension) if *self.extension.get_or_insert(extension) != extension => {

@@ -1,7 +1,7 @@
 //! Writing down what became of rows. An answer is kept until it is written: a lock that somebody holds, or a user's trigger that
 //! raises, delays the rows it concerns and nobody else's.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use pg_etl_core::backoff::Backoff;
@@ -77,6 +77,11 @@ impl Unsettled {
 
     pub fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Whether it was not tried yet, or its next try is due.
+    pub fn is_due(&self) -> bool {
+        self.not_before.is_none_or(|at| at <= Instant::now())
     }
 
     pub fn connection(&self) -> &str {
@@ -163,15 +168,16 @@ impl Engine {
             }
             let recalled = lane.line.recall();
             for claim in &mut lane.claims {
-                let mut unsent = claim.take_unsent(None);
+                let mut unsent = BTreeSet::new();
                 for job in &recalled {
                     if job.claim == claim.id {
                         unsent.extend(claim.give_back(&job.batch));
                     }
                 }
+                unsent.extend(claim.take_unsent(None));
                 let rows: Vec<Settled> = unsent
                     .iter()
-                    .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key)))
+                    .filter_map(|row| returned(*row, claim))
                     .collect();
                 if !rows.is_empty() {
                     any = true;
@@ -187,7 +193,7 @@ impl Engine {
     /// Writes down what can be written now. What cannot stays, and is tried again later in ever smaller parts, so that the row
     /// that is the cause ends up alone.
     pub(super) fn write_down(&mut self) -> Result<(), Aborted> {
-        self.write_all(|unsettled| unsettled.not_before.is_none_or(|at| at <= Instant::now()))
+        self.write_all(Unsettled::is_due)
     }
 
     /// The same, and nothing waits for its time: there will be none.
@@ -235,8 +241,7 @@ impl Engine {
             } else if !is_passing(aborted.code) && unsettled.tries >= LAST_RESORT {
                 // A trigger or constraint of the user's that raises on this row, each time.
                 if !unsettled.give_up(&aborted.message) {
-                    last = Some(aborted);
-                    continue;
+                    unsettled.not_before = Some(Instant::now() + REWRITE.cap);
                 }
             }
             self.unsettled.push_back(unsettled);
@@ -311,6 +316,8 @@ impl Engine {
             self.totals.calls += part.calls;
             if let Some(lane) = self.lanes.get_mut(&part.connection) {
                 lane.counts.calls += part.calls;
+                // What waited for these rows may go now.
+                lane.blocked_until = None;
                 if let Some(claim) = lane.claims.iter_mut().find(|claim| claim.id == part.claim) {
                     for row in &part.rows {
                         claim.held.remove(&row.id);
@@ -341,7 +348,7 @@ impl Engine {
     pub(super) fn is_choked(&self, connection: &str) -> bool {
         self.unsettled
             .iter()
-            .filter(|unsettled| unsettled.connection == connection)
+            .filter(|unsettled| unsettled.connection == connection && unsettled.tries > 0)
             .count()
             >= MOST_WAITING
     }
@@ -351,11 +358,8 @@ impl Engine {
         let now = Instant::now();
         self.unsettled
             .iter()
-            .map(|unsettled| {
-                unsettled
-                    .not_before
-                    .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
-            })
+            .filter_map(|unsettled| unsettled.not_before)
+            .map(|at| at.saturating_duration_since(now))
             .min()
     }
 }
@@ -432,7 +436,7 @@ fn decide(
             unsent
                 .iter()
                 .filter(|row| !settled.contains(row))
-                .filter_map(|row| Some(returned(*row, claim.held.get(row)?.key))),
+                .filter_map(|row| returned(*row, claim)),
         );
     }
     rows
@@ -533,12 +537,13 @@ fn words(failure: Failure) -> String {
 }
 
 /// A row that was claimed and not sent.
-fn returned(id: i64, key: Option<i64>) -> Settled {
-    Settled {
+fn returned(id: i64, claim: &Claim) -> Option<Settled> {
+    Some(Settled {
         id,
-        key,
+        key: claim.held.get(&id)?.key,
         status: "queued",
-        odoo_id: None,
+        // Its first step may have made the record: the row remembers it, so that the second one is not taken for done.
+        odoo_id: claim.record_of(id),
         class: None,
         error: None,
         wait: 0.0,
@@ -547,5 +552,5 @@ fn returned(id: i64, key: Option<i64>) -> Settled {
         hold_deletes_only: false,
         went_with: None,
         needs: None,
-    }
+    })
 }

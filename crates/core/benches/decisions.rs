@@ -114,6 +114,7 @@ fn claimed() -> Vec<Claimed> {
             priority: 0,
             references: Vec::new(),
             described: true,
+            joinable: true,
         }
     };
     (1..=CLAIM).map(one).collect()

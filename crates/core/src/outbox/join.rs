@@ -16,6 +16,8 @@ use super::row::{Operation, Row};
 pub enum Nature {
     /// A later value replaces an earlier one, and nothing else changes it.
     Plain,
+    /// Plain, and given only when a record is made: a later write of it is refused.
+    Fixed,
     /// Odoo computes it from other fields: writing those after it may change it.
     Computed,
     /// A value says something of what is there, not all of it: lines, properties.
@@ -82,6 +84,13 @@ fn fits(earlier: &Claimed, later: &Claimed, nature: &dyn Fn(&str, &str) -> Natur
         | (_, Operation::Delete | Operation::Call) => false,
     };
     operations
+        && earlier.joinable
+        && later.joinable
+        // Alone, a change of a field that is given only once is refused; in a create it would pass.
+        && (a.operation == b.operation
+            || b.payload.keys().all(|field| {
+                !matches!(nature(&b.model, field), Nature::Fixed | Nature::Unknown)
+            }))
         && a.model == b.model
         && a.external_id == b.external_id
         && a.has_record_key == b.has_record_key
@@ -92,7 +101,8 @@ fn fits(earlier: &Claimed, later: &Claimed, nature: &dyn Fn(&str, &str) -> Natur
         && a.payload.iter().all(|(field, value)| {
             let nature = nature(&a.model, field);
             match (b.payload.get(field), nature) {
-                (Some(_), Nature::Plain | Nature::Computed) | (None, Nature::Plain) => true,
+                (Some(_), Nature::Plain | Nature::Fixed | Nature::Computed)
+                | (None, Nature::Plain | Nature::Fixed) => true,
                 // Whatever it is, a scalar is replaced whole.
                 (Some(new), Nature::Unknown) => {
                     !value.is_array() && !new.is_array() && !value.is_object() && !new.is_object()

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// Rows of a first call.
-const FIRST_ROWS: f64 = 100.0;
+const FIRST_ROWS: usize = 100;
 /// What a full call that came back quickly adds to the next ones of its model.
-const MORE_ROWS: f64 = 50.0;
+const MORE_ROWS: usize = 50;
 /// A call that took no longer may be larger; Odoo's own limit for a request is 120 s.
 const QUICK: Duration = Duration::from_secs(2);
 /// A call that took longer is too large: others wait behind it, and it comes near limits of proxies.
@@ -37,7 +37,7 @@ pub struct Pace {
     calls: f64,
     /// Answers to calls that went before this do not slow us down a second time.
     slowed: Option<Instant>,
-    rows: HashMap<String, f64>,
+    rows: HashMap<String, usize>,
     per_second: f64,
     since: Option<Instant>,
     counted: usize,
@@ -67,15 +67,14 @@ impl Pace {
     #[must_use]
     pub fn rows(&self, model: &str, most: usize) -> usize {
         let rows = self.rows.get(model).copied().unwrap_or(FIRST_ROWS);
-        (rows as usize).clamp(1, most.max(1))
+        rows.clamp(1, most.max(1))
     }
 
     /// Rows that a call of whatever model may have, at most.
     #[must_use]
     pub fn most_rows(&self, most: usize) -> usize {
-        let rows = self.rows.values().copied().fold(0.0, f64::max);
-        let rows = if rows > 0.0 { rows } else { FIRST_ROWS };
-        (rows as usize).clamp(1, most.max(1))
+        let rows = self.rows.values().copied().max().unwrap_or(FIRST_ROWS);
+        rows.clamp(1, most.max(1))
     }
 
     /// Rows delivered per second, lately.
@@ -102,22 +101,24 @@ impl Pace {
                 self.calls = (self.calls + 1.0 / self.calls).min(most_calls.max(1) as f64);
                 let size = self.size(model);
                 if took > SLOW && sent > 1 {
-                    *size = (*size).min(sent as f64) / 2.0;
-                } else if took < QUICK && sent as f64 >= *size {
-                    *size = (*size + MORE_ROWS).min(1_000_000.0);
+                    *size = (*size).min(sent) / 2;
+                } else if took < QUICK && sent >= *size {
+                    *size = (*size + MORE_ROWS).min(1_000_000);
                 }
             }
             Answer::TooMany => self.slow_down(model, sent, sent_at, now),
             Answer::TooMuch => {
-                let size = self.size(model);
-                *size = ((*size).min(sent as f64) / 2.0).max(1.0);
+                if self.is_news(sent_at) {
+                    let size = self.size(model);
+                    *size = ((*size).min(sent) / 2).max(1);
+                }
                 self.slow_down(model, 0, sent_at, now);
             }
         }
     }
 
     fn slow_down(&mut self, model: &str, sent: usize, sent_at: Instant, now: Instant) {
-        if self.slowed.is_some_and(|slowed| sent_at < slowed) {
+        if !self.is_news(sent_at) {
             return;
         }
         self.slowed = Some(now);
@@ -129,11 +130,16 @@ impl Pace {
         // Alone and still in the way of others: then less at a time.
         if sent > 1 {
             let size = self.size(model);
-            *size = ((*size).min(sent as f64) / 2.0).max(1.0);
+            *size = ((*size).min(sent) / 2).max(1);
         }
     }
 
-    fn size(&mut self, model: &str) -> &mut f64 {
+    /// Whether the call went after the last slowing down: what was on the wire together is one incident.
+    fn is_news(&self, sent_at: Instant) -> bool {
+        self.slowed.is_none_or(|slowed| sent_at >= slowed)
+    }
+
+    fn size(&mut self, model: &str) -> &mut usize {
         if self.rows.len() >= MOST_MODELS && !self.rows.contains_key(model) {
             self.rows.clear();
         }
@@ -247,6 +253,31 @@ mod tests {
                 .learn("m", 500, sent_at, Answer::TooMany, 8, world.now);
         }
         assert_eq!(world.pace.calls(8), 4);
+    }
+
+    #[test]
+    fn one_incident_halves_once_and_the_size_grows_again() {
+        let mut world = World::new();
+        for _ in 0..60 {
+            world.fine(300);
+        }
+        let sent_at = world.now;
+        for _ in 0..8 {
+            world.now += Duration::from_millis(1);
+            world
+                .pace
+                .learn("m", 500, sent_at, Answer::TooMuch, 8, world.now);
+        }
+        assert_eq!(world.pace.rows("m", 500), 250);
+        for _ in 0..8 {
+            let rows = world.pace.rows("m", 500);
+            world.answer(rows, Answer::TooMuch);
+        }
+        assert_eq!(world.pace.rows("m", 500), 1);
+        for _ in 0..20 {
+            world.fine(300);
+        }
+        assert_eq!(world.pace.rows("m", 500), 500);
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub struct Claimed {
     pub priority: i16,
     /// The records that its values refer to by external id.
     pub references: Vec<Reference>,
+    /// Whether it may become one with others. Not a create that was sent before: if it comes to Odoo late, ours does nothing there, and
+    /// what was joined to it would be lost. Nor a row of a model whose records are looked at before each change.
+    pub joinable: bool,
     /// Whether the fields of its model are described: only then is `required` of its references true or false for good.
     pub described: bool,
 }

@@ -36,6 +36,7 @@ pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<C
         priority: raw.priority,
         references: Vec::new(),
         described: false,
+        joinable: raw.attempts <= 1 || admitted.operation != Operation::Create,
         context: serde_json::Map::new(),
         max_batch: config.max_batch,
     })

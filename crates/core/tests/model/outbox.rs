@@ -10,6 +10,7 @@ pub mod store {
         pub attempts: u32,
         pub odoo_id: Option<i64>,
         pub key: Option<i64>,
+        pub own: bool,
         pub priority: i16,
     }
 

@@ -314,6 +314,7 @@ fn raw(stored: &Stored, links: &HashMap<i64, i64>) -> RawRow {
         attempts: stored.attempts,
         odoo_id: stored.odoo_id.or_else(|| links.get(&key).copied()),
         key: Some(key),
+        own: stored.odoo_id.is_some(),
         priority: stored.row.priority,
     }
 }

@@ -103,6 +103,7 @@ fn one_after_another(
                 priority: 0,
                 references: Vec::new(),
                 described: false,
+                joinable: false,
             });
         }
     }

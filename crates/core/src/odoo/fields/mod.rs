@@ -105,6 +105,7 @@ impl Field {
         match self.kind.as_str() {
             "one2many" | "properties" | "json" => Nature::Partial,
             _ if self.computed || self.related || !self.store => Nature::Computed,
+            _ if self.readonly => Nature::Fixed,
             _ => Nature::Plain,
         }
     }

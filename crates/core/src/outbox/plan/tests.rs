@@ -50,6 +50,7 @@ fn claimed(id: i64, operation: Operation, key: Option<i64>, payload: Value) -> C
         priority: 0,
         references,
         described: true,
+        joinable: true,
     }
 }
 
