@@ -11,6 +11,7 @@ mod instant;
 mod machine;
 mod odoo;
 mod peers;
+mod poison;
 mod python;
 mod report;
 pub mod sink;
@@ -43,15 +44,18 @@ pub enum Part {
     Wake,
     /// (e) Backlog, held xmin, hot key.
     Backlog,
+    /// (f) Rows that Odoo refuses among those it takes.
+    Poison,
 }
 
 impl Part {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Odoo,
         Self::Instant,
         Self::Python,
         Self::Wake,
         Self::Backlog,
+        Self::Poison,
     ];
 
     fn run(self, plan: &Plan) -> Result<Section> {
@@ -61,6 +65,7 @@ impl Part {
             Self::Python => python::run(plan),
             Self::Wake => wake::run(plan),
             Self::Backlog => backlog::run(plan),
+            Self::Poison => poison::run(plan),
         }
     }
 
@@ -71,6 +76,7 @@ impl Part {
             Self::Python => "(c) Python worker",
             Self::Wake => "(d) commit to request",
             Self::Backlog => "(e) backlog, held xmin, hot key",
+            Self::Poison => "(f) refused rows",
         }
     }
 }

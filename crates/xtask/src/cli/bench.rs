@@ -45,6 +45,8 @@ enum Which {
     D,
     /// Backlog of a million rows, held xmin, hot key
     E,
+    /// Real Odoo: rows that it refuses among those it takes
+    F,
 }
 
 impl Which {
@@ -55,6 +57,7 @@ impl Which {
             Self::C => Part::Python,
             Self::D => Part::Wake,
             Self::E => Part::Backlog,
+            Self::F => Part::Poison,
         }
     }
 }
