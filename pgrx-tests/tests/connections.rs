@@ -1,5 +1,6 @@
 //! `etl.set_connection()` and `etl.test_connection()`.
 
+use odoo_sim::{Effect, Fault, Sim};
 use pg_etl_tests::prelude::*;
 
 fn unconnected() -> (Bench, Client) {
@@ -182,4 +183,37 @@ fn a_connection_is_replaced_and_a_changed_url_names_its_secret_again() {
         audit[2],
         json!({"before": "https://old.example.com", "after": "https://new.example.com"})
     );
+}
+
+/// What waits for a thread goes where the connection leads when it goes.
+#[test]
+fn rows_that_wait_for_a_thread_go_by_the_connection_that_was_set_anew() {
+    let bench = Bench::builder().option("max_in_flight", json!(1)).start();
+    let mut db = bench.client();
+    let new = Sim::start(odoo_sim::Config::default()).unwrap();
+    db.run("INSERT INTO ops.odoo_sync_config (key, value) VALUES ('sb_to_odoo:res.partner', '{\"max_batch\": 1}')");
+    bench
+        .sim()
+        .inject(Fault::new(Effect::Hang).on("res.partner", "load"));
+    db.run("SELECT etl.enqueue('res.partner', 'create', jsonb_build_object('name', 'Moved ' || n)) FROM generate_series(1, 5) n");
+    eventually(PATIENCE, "one request on the wire", || {
+        !bench.sim().calls("load").is_empty()
+    });
+    db.execute(
+        "SELECT etl.set_connection('odoo', 'odoo', $1, '{\"database\": \"odoo\", \"login\": \"admin\", \"max_in_flight\": 1}', secret => 'env:ETL_ODOO_KEY')",
+        &[&new.url()],
+    )
+    .unwrap();
+    eventually(PATIENCE, "the others to be planned anew", || {
+        db.one::<i64>(
+            "SELECT count(*) FROM ops.odoo_outbox o WHERE o.claim > (SELECT f.claim FROM ops.odoo_outbox f ORDER BY f.id LIMIT 1)",
+            &[],
+        ) == 4
+    });
+    // Whoever held on to the old endpoint would find nobody there.
+    bench.sim().stop();
+    eventually(PATIENCE, "all to be delivered", || {
+        db.one::<bool>("SELECT bool_and(status = 'done') FROM ops.odoo_outbox", &[])
+    });
+    assert_eq!(new.partner_names("Moved ").len(), 5);
 }

@@ -173,12 +173,14 @@ impl Engine {
                 .and_then(|()| self.learn(&connection, failure.as_ref()));
             self.note(learned);
         }
-        let looks = self.must_look();
+        let mut looks = self.must_look();
         if looks {
             self.look()?;
             self.looked_at = Some(Instant::now());
         }
         if self.return_unsent() {
+            // What went back is seen by the next look.
+            (looks, self.looked_at) = (false, None);
             let written = self.write_down();
             self.note(written);
         }

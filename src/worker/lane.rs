@@ -28,6 +28,8 @@ pub struct Lane {
     /// By how much windows are smaller than usual, because a claim was aborted; at least 1.
     pub shrink: usize,
     pub probing: bool,
+    /// What has not been sent is to be planned again, for the connection is another one.
+    pub was_set_anew: bool,
     /// Something of the last round says that nothing more may be sent before the next look.
     pub closed: bool,
     /// The last lap found rows and could claim none of them: look again then, or when something happens.
@@ -78,6 +80,7 @@ impl Lane {
             urgent: i64::MIN,
             shrink: 1,
             probing: false,
+            was_set_anew: false,
             closed: false,
             blocked_until: None,
             last_ok_written: None,
@@ -91,8 +94,11 @@ impl Lane {
         }
     }
 
-    /// Takes a newer look at the same connection.
+    /// Takes a newer look at the same connection. Where it was set anew, what waits for a thread goes back, for it would go with the
+    /// old client.
     pub fn see(&mut self, look: Look) {
+        self.was_set_anew = (&self.look.url, &self.look.options, &self.look.secret)
+            != (&look.url, &look.options, &look.secret);
         self.closed = false;
         self.look = look;
     }

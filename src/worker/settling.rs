@@ -158,12 +158,12 @@ impl Engine {
         Some((connection, lesson))
     }
 
-    /// A connection that may not be used, and a worker whose time is over, give back what they have not sent. Whether there was any.
+    /// A connection that may not be used or was set anew, and a worker whose time is over, give back what they have not sent. Whether there was any.
     pub(super) fn return_unsent(&mut self) -> bool {
         let over = self.is_over();
         let mut any = false;
         for (name, lane) in &mut self.lanes {
-            if lane.is_open() && !over {
+            if lane.is_open() && !over && !std::mem::take(&mut lane.was_set_anew) {
                 continue;
             }
             let recalled = lane.line.recall();

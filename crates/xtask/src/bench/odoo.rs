@@ -194,8 +194,7 @@ pub fn creates(name: &str, rows: usize) -> String {
     )
 }
 
-/// SQL that queues an update of each record.
-pub fn updates(ids: &[i64]) -> String {
+fn updates(ids: &[i64]) -> String {
     let list: Vec<String> = ids.iter().map(i64::to_string).collect();
     format!(
         "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key)
