@@ -3,6 +3,8 @@
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
+use pg_etl_core::backoff::Backoff;
+use pg_etl_core::outbox::{Defaults, Patience};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"*"));
@@ -201,16 +203,19 @@ pub fn max_in_flight() -> usize {
     MAX_IN_FLIGHT.get().unsigned_abs() as usize
 }
 
-pub fn max_attempts() -> u32 {
-    MAX_ATTEMPTS.get().unsigned_abs()
-}
-
-pub fn backoff_base() -> Duration {
-    seconds(&BACKOFF_BASE)
-}
-
-pub fn backoff_cap() -> Duration {
-    seconds(&BACKOFF_CAP)
+/// What holds for rows of models whose configuration says nothing else.
+pub fn delivery_defaults() -> Defaults {
+    Defaults {
+        max_batch: batch_rows(),
+        patience: Patience {
+            max_attempts: MAX_ATTEMPTS.get().unsigned_abs(),
+            backoff: Backoff {
+                base: seconds(&BACKOFF_BASE),
+                cap: seconds(&BACKOFF_CAP),
+            },
+            unknown_grace: unknown_grace(),
+        },
+    }
 }
 
 /// The folder of `file:` secrets, where there is one.

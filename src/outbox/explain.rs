@@ -1,12 +1,12 @@
 //! `etl.explain()`: the request that a row would send, for a person to read.
 
 use pg_etl_core::odoo::{self, Client, DeliverContext, Endpoint};
-use pg_etl_core::outbox::{Nature, plan};
+use pg_etl_core::outbox::{Nature, RawRow, check, plan};
 use pg_etl_core::secret::{MASK, Secret};
 use pgrx::prelude::*;
 use serde_json::json;
 
-use super::store::{self, RawRow};
+use super::{config, store};
 use crate::connections::store as connections;
 use crate::error::{complain, spi_failed};
 
@@ -32,9 +32,9 @@ fn explain(outbox_id: i64) -> pgrx::JsonB {
         .hint("SELECT etl.set_connection(…);")
         .raise();
     };
-    let config = store::outbound_config();
+    let configured = config::read();
     let about = json!({"outbox_id": outbox_id, "connection": connection, "status": status});
-    let claimed = match crate::worker::check_row(raw, &connection, &config) {
+    let claimed = match check(raw, &config::terms(&connection, &configured)) {
         Ok(claimed) => claimed,
         Err(failure) => {
             return pgrx::JsonB(json!({"row": about, "requests": [], "refused": failure.message}));
@@ -66,9 +66,9 @@ fn explain(outbox_id: i64) -> pgrx::JsonB {
     let mut answer = planned
         .map(|planned| {
             let context = DeliverContext {
-                namespace: &config.namespace,
+                namespace: &configured.namespace,
                 connection: &connection,
-                policy: config.policy(&planned.batch.model),
+                policy: configured.policy(&planned.batch.model),
                 should_stop: &|| true,
             };
             odoo::explain(&client, &planned.batch, &context)

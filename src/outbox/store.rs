@@ -1,13 +1,11 @@
 //! The outbox in SQL: claim, settle, recover; one statement each, in `sql/queries`.
 
-use std::collections::HashMap;
-
-use pg_etl_core::odoo::ModelPolicy;
+use pg_etl_core::failure::ErrorClass;
 use pg_etl_core::outbox::admission::MAX_PAYLOAD;
+use pg_etl_core::outbox::{ClaimedRows, Cursor, RawRow, Remaining, Settled};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData};
-use serde_json::{Map, Value};
 
 /// A statement that is planned once per session.
 pub struct Planned {
@@ -84,23 +82,6 @@ impl Default for Statements {
     }
 }
 
-/// Where the two laps through the queue have got to: the last rows looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor {
-    /// Rank and id, among rows that are due as they came.
-    pub fresh: (i32, i64),
-    /// Due time (µs since 1970) and id, among rows that were scheduled or tried before.
-    pub due: (i64, i64),
-}
-
-impl Cursor {
-    /// Before every row: no due time of the queue is before 1970.
-    pub const START: Self = Self {
-        fresh: (i32::MIN, i64::MIN),
-        due: (-1, i64::MIN),
-    };
-}
-
 /// Calls without `unless` in one claim. A crash makes dead letters of them, whether they were sent or not: so there are few.
 const MOST_CALLS: i32 = 8;
 
@@ -118,35 +99,6 @@ pub struct Wanted<'a> {
     pub bytes: i64,
     pub owner: i64,
     pub run: Option<i64>,
-}
-
-/// A claimed row as it is stored; nothing of it is checked yet.
-pub struct RawRow {
-    pub id: i64,
-    pub model: String,
-    pub operation: String,
-    /// JSON text; `None`: larger than anything that is sent.
-    pub payload: Option<String>,
-    pub record_key: Option<String>,
-    pub idempotency_key: String,
-    pub attempts: u32,
-    pub odoo_id: Option<i64>,
-    pub key: Option<i64>,
-    /// `odoo_id` is the row's own: an earlier try made the record and was not over.
-    pub own: bool,
-    pub priority: i16,
-}
-
-/// One claim: its fencing token and its rows in the order of their ids.
-pub struct ClaimedRows {
-    pub claim: i64,
-    pub rows: Vec<RawRow>,
-    /// Where the next claim goes on; a lap that is over is at the start again.
-    pub cursor: Cursor,
-    /// The youngest row known to come before the cursor: it was looked at, and waits for something.
-    pub urgent: i64,
-    /// Its rows were in the hands of a worker when it died.
-    pub suspect: bool,
 }
 
 /// Claims due rows. `None`: another worker claims for this connection just now. Inside a transaction.
@@ -292,43 +244,6 @@ pub fn raw_row(id: i64, tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<RawRo
     })
 }
 
-/// One row's settlement, as columns of `settle.sql`.
-#[derive(Clone)]
-pub struct Settled {
-    pub id: i64,
-    pub key: Option<i64>,
-    pub status: &'static str,
-    pub odoo_id: Option<i64>,
-    pub class: Option<&'static str>,
-    pub error: Option<String>,
-    /// Seconds.
-    pub wait: f64,
-    pub refund: bool,
-    /// Seconds.
-    pub hold: Option<f64>,
-    /// The hold is for deletes alone.
-    pub hold_deletes_only: bool,
-    /// The row in whose call it travelled.
-    pub went_with: Option<i64>,
-    /// The records that it refers to, where one of them was missed: see [`record_name`].
-    pub needs: Option<String>,
-}
-
-/// A record as its key is hashed; several in one text have [`BETWEEN_RECORDS`] between them.
-pub fn record_name(model: &str, key: &str) -> String {
-    format!("{model}\u{1f}{key}")
-}
-
-pub const BETWEEN_RECORDS: &str = "\u{1e}";
-
-/// Rows of a claim that stay on their way: ids and keys.
-#[derive(Default)]
-pub struct Remaining {
-    pub claim: i64,
-    pub ids: Vec<i64>,
-    pub keys: Vec<i64>,
-}
-
 /// Rows by what became of them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
@@ -364,16 +279,22 @@ pub fn settle(
         claims.into(),
         column(settled, |row| row.id).into(),
         column(settled, |row| row.key).into(),
-        column(settled, |row| row.status).into(),
+        column(settled, |row| row.status.name()).into(),
         column(settled, |row| row.odoo_id).into(),
-        column(settled, |row| row.class).into(),
+        column(settled, |row| row.class.map(ErrorClass::name)).into(),
         column(settled, |row| row.error.as_deref()).into(),
-        column(settled, |row| row.wait).into(),
+        column(settled, |row| row.wait.as_secs_f64()).into(),
         column(settled, |row| i32::from(row.refund)).into(),
         // Below zero: for deletes alone.
         column(settled, |row| {
-            row.hold
-                .map(|hold| if row.hold_deletes_only { -hold } else { hold })
+            row.hold.map(|hold| {
+                let seconds = hold.as_secs_f64();
+                if row.hold_deletes_only {
+                    -seconds
+                } else {
+                    seconds
+                }
+            })
         })
         .into(),
         column(settled, |row| row.went_with).into(),
@@ -458,84 +379,4 @@ pub fn recover(owner: i64) -> Tally {
         })
     });
     result.unwrap_or_else(|error: pgrx::spi::Error| crate::error::spi_failed(error))
-}
-
-/// `ops.odoo_sync_config` for one model: `sb_to_odoo:<model>`. Absent keys fall back to the settings.
-#[derive(Debug, Default, Clone)]
-pub struct ModelConfig {
-    pub max_batch: Option<usize>,
-    pub max_attempts: Option<u32>,
-    pub base_backoff_seconds: Option<f64>,
-    pub context: Map<String, Value>,
-    /// What becomes of rows whose record is locked or gone.
-    pub policy: ModelPolicy,
-}
-
-/// What the user configured about outbound deliveries.
-#[derive(Debug, Default)]
-pub struct OutboundConfig {
-    pub models: HashMap<String, ModelConfig>,
-    /// Module prefix of our external ids.
-    pub namespace: String,
-}
-
-impl OutboundConfig {
-    /// What is configured about records of `model` that changed under us.
-    pub fn policy(&self, model: &str) -> &ModelPolicy {
-        static NONE: ModelPolicy = ModelPolicy::NONE;
-        self.models
-            .get(model)
-            .map_or(&NONE, |config| &config.policy)
-    }
-}
-
-const PREFIX: &str = "sb_to_odoo:";
-
-/// Reads the configuration; a value of the wrong kind counts as absent. Inside a transaction.
-pub fn outbound_config() -> OutboundConfig {
-    let result = Spi::connect(|client| {
-        let query = "SELECT key::text, value::text FROM ops.odoo_sync_config WHERE starts_with(key, 'sb_to_odoo:') OR key = 'external_id_namespace'";
-        let mut config = OutboundConfig::default();
-        for tuple in client.select(query, None, &[])? {
-            let (Some(key), Some(value)) = (tuple.get::<String>(1)?, tuple.get::<String>(2)?)
-            else {
-                continue;
-            };
-            let value: Value = serde_json::from_str(&value).unwrap_or_default();
-            match key.strip_prefix(PREFIX) {
-                Some(model) => {
-                    config.models.insert(model.to_owned(), model_config(&value));
-                }
-                None => value
-                    .as_str()
-                    .unwrap_or_default()
-                    .clone_into(&mut config.namespace),
-            }
-        }
-        Ok::<_, pgrx::spi::Error>(config)
-    });
-    result.unwrap_or_else(|error| crate::error::spi_failed(error))
-}
-
-fn model_config(value: &Value) -> ModelConfig {
-    let whole = |name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_u64)
-            .filter(|number| *number > 0)
-    };
-    ModelConfig {
-        max_batch: whole("max_batch").map(|rows| rows.min(1_000) as usize),
-        max_attempts: whole("max_attempts").and_then(|attempts| u32::try_from(attempts).ok()),
-        base_backoff_seconds: value
-            .get("base_backoff_seconds")
-            .and_then(Value::as_f64)
-            .filter(|seconds| (0.0..=86_400.0).contains(seconds)),
-        context: value
-            .get("context")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default(),
-        policy: ModelPolicy::from_config(value),
-    }
 }

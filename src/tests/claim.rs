@@ -2,9 +2,9 @@
 
 #[pgrx::pg_schema]
 mod tests {
+    use pg_etl_core::outbox::Cursor;
     use pgrx::prelude::*;
 
-    use crate::outbox::store::Cursor;
     use crate::tests::ground::{Hand, ids, insert, insert_row, one, queued, run, set_up};
 
     #[pg_test]
@@ -199,7 +199,7 @@ mod tests {
         let large = "payload => jsonb_build_object('name', repeat('x', 5000))";
         let rows = [insert_row(large), insert_row(large), insert_row(large)];
         let mut hand = Hand::default();
-        let lap = crate::outbox::store::Cursor::START;
+        let lap = Cursor::START;
         assert_eq!(
             ids(&hand.claim_from(lap, 100, 1)),
             rows[..1],
@@ -230,7 +230,7 @@ mod tests {
         let last = hand.claim_from(second.cursor, 2, i64::MAX);
         assert_eq!(
             (ids(&last), last.cursor),
-            (rows[4..].to_vec(), crate::outbox::store::Cursor::START),
+            (rows[4..].to_vec(), Cursor::START),
             "the lap is over"
         );
     }
@@ -254,7 +254,7 @@ mod tests {
             "UPDATE etl.queue SET fresh = false, due = now() - interval '1 min' WHERE due <= now()",
         );
         let mut hand = Hand::default();
-        let (mut cursor, mut seen) = (crate::outbox::store::Cursor::START, Vec::new());
+        let (mut cursor, mut seen) = (Cursor::START, Vec::new());
         for _ in 0..blocked.len() + 1 {
             let claimed = hand.claim_from(cursor, 4, i64::MAX);
             cursor = claimed.cursor;

@@ -1,11 +1,10 @@
 //! What the tests stand on: a database that is set up, and a worker whose every step they take themselves.
 
+use pg_etl_core::outbox::{ClaimedRows, Cursor, Remaining, Settled};
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::prelude::*;
 
-use crate::outbox::store::{
-    self, ClaimedRows, Cursor, Remaining, Settled, Statements, Tally, Wanted,
-};
+use crate::outbox::store::{self, Statements, Tally, Wanted};
 
 /// Sets up and makes the connection `odoo`. The resident worker sees nothing of it: it is never committed.
 pub fn set_up() {
@@ -165,17 +164,7 @@ pub fn delivered(claimed: &ClaimedRows, id: i64) -> Settled {
         .find(|row| row.id == id)
         .expect("a claimed row");
     Settled {
-        id,
-        key: row.key,
-        status: "done",
         odoo_id: Some(7),
-        class: None,
-        error: None,
-        wait: 0.0,
-        refund: false,
-        hold: None,
-        hold_deletes_only: false,
-        went_with: None,
-        needs: None,
+        ..Settled::done(id, row.key)
     }
 }

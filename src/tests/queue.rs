@@ -2,6 +2,8 @@
 
 #[pgrx::pg_schema]
 mod tests {
+    use pg_etl_core::failure::ErrorClass;
+    use pg_etl_core::outbox::Status;
     use pgrx::prelude::*;
 
     use crate::tests::ground::{
@@ -117,8 +119,12 @@ mod tests {
         let id = insert(Some("ada"));
         let claimed = hand.claim(10);
         let mut dead = delivered(&claimed, id);
-        (dead.status, dead.odoo_id, dead.class, dead.error) =
-            ("failed", None, Some("invalid"), Some("no".to_owned()));
+        (dead.status, dead.odoo_id, dead.class, dead.error) = (
+            Status::Failed,
+            None,
+            Some(ErrorClass::Invalid),
+            Some("no".to_owned()),
+        );
         hand.settle(claimed.claim, vec![dead]);
         assert_eq!(status(id), "failed");
         run(&format!(

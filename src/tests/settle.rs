@@ -2,9 +2,12 @@
 
 #[pgrx::pg_schema]
 mod tests {
+    use std::time::Duration;
+
+    use pg_etl_core::failure::ErrorClass;
+    use pg_etl_core::outbox::{Remaining, Status, record_name};
     use pgrx::prelude::*;
 
-    use crate::outbox::store::Remaining;
     use crate::tests::ground::{
         Hand, delivered, ids, insert, insert_row, maybe, one, queued, run, set_up, status,
     };
@@ -70,12 +73,16 @@ mod tests {
         let claimed = hand.claim(10);
         let mut row = delivered(&claimed, id);
         (row.status, row.odoo_id, row.class, row.wait) = (
-            if max_reached { "failed" } else { "queued" },
+            if max_reached {
+                Status::Failed
+            } else {
+                Status::Queued
+            },
             None,
-            Some("dependency"),
-            5.0,
+            Some(ErrorClass::Dependency),
+            Duration::from_secs(5),
         );
-        row.needs = Some(crate::outbox::store::record_name("res.partner", key));
+        row.needs = Some(record_name("res.partner", key));
         hand.settle(claimed.claim, vec![row]);
         let attempts = one(&format!(
             "SELECT attempts FROM ops.odoo_outbox WHERE id = {id}"
@@ -124,7 +131,13 @@ mod tests {
             again.class,
             again.error,
             again.wait,
-        ) = ("queued", None, Some("conflict"), Some("busy".into()), 60.0);
+        ) = (
+            Status::Queued,
+            None,
+            Some(ErrorClass::Conflict),
+            Some("busy".into()),
+            Duration::from_secs(60),
+        );
         assert_eq!(hand.settle(claimed.claim, vec![again]).retried, 1);
         assert!(one::<bool>(&format!(
             "SELECT status = 'queued' AND attempts = 1 AND next_run_at > now() + interval '50 s' AND last_error = 'busy' AND error_class = 'conflict' FROM ops.odoo_outbox WHERE id = {id}"
@@ -145,7 +158,7 @@ mod tests {
         let mut hand = Hand::default();
         let claimed = hand.claim(1);
         let mut back = delivered(&claimed, id);
-        (back.status, back.odoo_id, back.refund) = ("queued", None, true);
+        (back.status, back.odoo_id, back.refund) = (Status::Queued, None, true);
         hand.settle(claimed.claim, vec![back]);
         assert_eq!(
             one::<i32>(&format!(
@@ -164,9 +177,9 @@ mod tests {
         let claimed = hand.claim(1);
         let mut dead = delivered(&claimed, id);
         (dead.status, dead.odoo_id, dead.class, dead.error) = (
-            "failed",
+            Status::Failed,
             None,
-            Some("invalid"),
+            Some(ErrorClass::Invalid),
             Some("The VAT number is wrong".into()),
         );
         assert_eq!(hand.settle(claimed.claim, vec![dead]).failed, 1);
@@ -277,8 +290,12 @@ mod tests {
         let mut hand = Hand::default();
         let claimed = hand.claim(1);
         let mut unknown = delivered(&claimed, id);
-        (unknown.status, unknown.odoo_id, unknown.class, unknown.hold) =
-            ("failed", None, Some("unknown"), Some(60.0));
+        (unknown.status, unknown.odoo_id, unknown.class, unknown.hold) = (
+            Status::Failed,
+            None,
+            Some(ErrorClass::Unknown),
+            Some(Duration::from_secs(60)),
+        );
         hand.settle(claimed.claim, vec![unknown]);
         assert!(
             hand.claimed_ids(10).is_empty(),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::Endpoint;
+use pg_etl_core::outbox::{Claim, OutboundConfig};
 
-use super::claim::Claim;
 use super::engine::{BLOCKED, Engine, RETRY};
 use super::job::Finished;
 use super::lane::Lane;
@@ -15,7 +15,8 @@ use super::settling::is_passing;
 use crate::connections::secret;
 use crate::connections::store as connections;
 use crate::gucs;
-use crate::outbox::store::{self, OutboundConfig, Wanted};
+use crate::outbox::config;
+use crate::outbox::store::{self, Wanted};
 use crate::runs;
 
 /// Payload bytes that one connection has in hand: what bounds a worker's memory whatever is in the outbox.
@@ -143,9 +144,7 @@ impl Engine {
                 return Ok(Found::Nothing);
             }
         };
-        let in_vain = lane
-            .lap
-            .is_in_vain(claimed.cursor, !claimed.rows.is_empty());
+        let in_vain = lane.lap.take_in(claimed.cursor, !claimed.rows.is_empty());
         lane.cursor = claimed.cursor;
         lane.urgent = claimed.urgent;
         let count = i64::try_from(claimed.rows.len()).unwrap_or(i64::MAX);
@@ -165,8 +164,10 @@ impl Engine {
         lane.blocked_until = None;
         lane.shrink = (lane.shrink / 2).max(1);
         self.totals.claimed += count;
-        let client = lane.known_client().map(AsRef::as_ref);
-        let (claim, refused) = Claim::plan(claimed, name, &self.config, client, &lane.pace);
+        let client = lane.known_client();
+        let fields = |model: &str| client.and_then(|client| client.known_fields(model));
+        let terms = config::terms(name, &self.config);
+        let (claim, refused) = Claim::plan(claimed, &terms, &fields, &lane.pace);
         let id = claim.id;
         lane.claims.push(claim);
         lane.counts.claimed += count;
@@ -201,7 +202,7 @@ impl Engine {
         } else {
             let cursor = lane.cursor;
             lane.cursor = transaction(|| store::behind(name, cursor))?;
-            if lane.lap.is_in_vain(lane.cursor, false) {
+            if lane.lap.take_in(lane.cursor, false) {
                 lane.blocked_until = Some(Instant::now() + BLOCKED);
                 return Err(aborted);
             }

@@ -6,6 +6,8 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pg_etl_core::outbox::OutboundConfig;
+
 use super::claiming::{Found, prepare};
 use super::job::{self, Finished, Job};
 use super::lane::Lane;
@@ -16,7 +18,8 @@ use super::session::{Aborted, transaction, transaction_waiting};
 use super::settling::Unsettled;
 use crate::connections::store as connections;
 use crate::gucs;
-use crate::outbox::store::{self, OutboundConfig, Statements, Tally};
+use crate::outbox::config;
+use crate::outbox::store::{self, Statements, Tally};
 use crate::runs::{self, Counts};
 
 /// When every row that waits is blocked and nothing tells when that ends (a user's row lock), look again after this.
@@ -331,7 +334,7 @@ impl Engine {
 
     fn look(&mut self) -> Result<(), Aborted> {
         self.recover();
-        let (looks, config) = transaction(|| (connections::look(), store::outbound_config()))?;
+        let (looks, config) = transaction(|| (connections::look(), config::read()))?;
         self.config = Arc::new(config);
         // A connection that was removed: its rows wait for it to come back, its answers are still settled.
         self.lanes.retain(|name, lane| {

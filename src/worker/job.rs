@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::{self, Client, DeliverContext};
-use pg_etl_core::outbox::{Batch, Outcome};
-
-use crate::outbox::store::OutboundConfig;
+use pg_etl_core::outbox::{Batch, OutboundConfig, Outcome};
 
 /// What came back from a thread.
 pub enum Finished {

@@ -4,18 +4,14 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pg_etl_core::external_id::{Identity, external_id};
-use pg_etl_core::failure::{ErrorClass, Failure};
+use pg_etl_core::failure::Failure;
 use pg_etl_core::odoo::{Client, ClientSettings, Endpoint, ProtocolKind};
-use pg_etl_core::outbox::admission::MAX_PAYLOAD;
-use pg_etl_core::outbox::{self, Batch, Claimed, Operation, Pace, Row};
+use pg_etl_core::outbox::{Batch, Claim, Cursor, Lap, Pace};
 use pg_etl_core::secret::Secret;
 
-use super::claim::Claim;
 use super::line::Line;
 use crate::connections::store::Look;
 use crate::gucs;
-use crate::outbox::store::{Cursor, OutboundConfig, RawRow};
 use crate::runs::Counts;
 
 /// One connection. Lives as long as the connection is configured.
@@ -47,27 +43,6 @@ pub struct Lane {
     pub pace: Pace,
     /// Calls that wait for a thread.
     pub line: Line,
-}
-
-/// How far a walk round the queue has got.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Lap {
-    fresh_over: bool,
-    due_over: bool,
-    found: bool,
-}
-
-impl Lap {
-    /// Takes in what one window gave. `true`: once around both halves of the queue, and every row waits for something.
-    pub fn is_in_vain(&mut self, next: Cursor, found: bool) -> bool {
-        self.found |= found;
-        self.fresh_over |= next.fresh == Cursor::START.fresh;
-        self.due_over |= next.due == Cursor::START.due;
-        if !(self.fresh_over && self.due_over) {
-            return false;
-        }
-        !std::mem::take(self).found
-    }
 }
 
 impl Lane {
@@ -277,58 +252,3 @@ pub fn client_settings(protocol: Option<&str>) -> ClientSettings {
 /// Failures in a row that open the circuit, as [`pg_etl_core::breaker`] writes them down: an endpoint that could not be reached
 /// counts as that many at once.
 pub const OPEN_AT: u32 = pg_etl_core::breaker::TRIPS_AFTER;
-
-/// Reads and checks one stored row.
-pub fn check(raw: RawRow, connection: &str, config: &OutboundConfig) -> Result<Claimed, Failure> {
-    let refuse = |message: String, hint: &str| {
-        Failure::new(ErrorClass::Invalid, format!("{message}. {hint}"))
-    };
-    let Some(text) = &raw.payload else {
-        return Err(Failure::new(
-            ErrorClass::TooLarge,
-            format!("the payload has more than {MAX_PAYLOAD} bytes"),
-        )
-        .with_remedy("Odoo refuses requests over 128 MiB. Send large attachments by reference."));
-    };
-    let payload = serde_json::from_str(text).map_err(|error| {
-        refuse(
-            format!("the payload cannot be read: {error}"),
-            "Correct it and replay the row.",
-        )
-    })?;
-    let raw_model = raw.model.clone();
-    let known = raw.record_key.is_some() || raw.odoo_id.is_some();
-    let admitted = outbox::admit(&raw.model, &raw.operation, payload, known)
-        .map_err(|refusal| refuse(refusal.message, &refusal.hint))?;
-    let identity = match &raw.record_key {
-        Some(key) => Identity::RecordKey(key),
-        None => Identity::IdempotencyKey(&raw.idempotency_key),
-    };
-    let model_config = config.models.get(&raw.model).cloned().unwrap_or_default();
-    // A create never names its record: the id in the row is what an earlier attempt was told.
-    let odoo_id = if admitted.operation == Operation::Create {
-        admitted.odoo_id
-    } else {
-        admitted.odoo_id.or(raw.odoo_id)
-    };
-    Ok(Claimed {
-        row: Row {
-            id: raw.id,
-            external_id: external_id(&config.namespace, connection, &raw.model, identity),
-            model: raw.model,
-            operation: admitted.operation,
-            payload: admitted.fields,
-            odoo_id,
-            has_record_key: raw.record_key.is_some(),
-            changes: None,
-            circle: None,
-        },
-        key: raw.key,
-        priority: raw.priority,
-        references: Vec::new(),
-        described: false,
-        joinable: config.policy(&raw_model).editable_when.is_empty(),
-        context: model_config.context,
-        max_batch: model_config.max_batch.unwrap_or_else(gucs::batch_rows),
-    })
-}

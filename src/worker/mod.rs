@@ -7,7 +7,6 @@
 //! * An ERROR inside a transaction aborts it and the worker goes on; a FATAL ends the process, and the launcher starts another.
 //! * State that matters is in tables: a worker that dies at any point loses nothing.
 
-mod claim;
 mod claiming;
 mod engine;
 mod errand;
@@ -26,7 +25,7 @@ mod session;
 mod settling;
 
 pub use errand::{Errand, run as run_errand};
-pub use lane::{check as check_row, client_settings};
+pub use lane::client_settings;
 pub use owner::become_claimer;
 pub use roster::{is_preloaded, wake_at_commit};
 

@@ -1,22 +1,20 @@
 //! Writing down what became of rows. An answer is kept until it is written: a lock that somebody holds, or a user's trigger that
 //! raises, delays the rows it concerns and nobody else's.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use pg_etl_core::backoff::Backoff;
-use pg_etl_core::failure::{ErrorClass, Failure};
-use pg_etl_core::outbox::{self, Answer, Operation, Outcome, Patience, Settlement, Tried};
+use pg_etl_core::failure::ErrorClass;
+use pg_etl_core::outbox::{Answer, Settled, Status, decide};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
-use super::claim::{Claim, Stopped};
 use super::engine::{BRIEFLY, Engine};
-use super::job::{Finished, Sent};
+use super::job::Finished;
 use super::learning::{Teaches, teaches};
 use super::session::{Aborted, transaction, transaction_waiting};
 use crate::connections::store as connections;
-use crate::gucs;
-use crate::outbox::store::{self, OutboundConfig, Settled};
+use crate::outbox::{config, store};
 
 /// Waits between attempts to write an answer down.
 const REWRITE: Backoff = Backoff {
@@ -57,19 +55,19 @@ impl Unsettled {
     /// Turns the row into a dead letter that says why. `false`: not even that could be written.
     fn give_up(&mut self, why: &str) -> bool {
         for row in &mut self.rows {
-            if row.status == "failed" && row.class == Some(ErrorClass::Bug.name()) {
+            if row.status == Status::Failed && row.class == Some(ErrorClass::Bug) {
                 pgrx::warning!(
                     "pg_etl: row {} stays \"processing\", for it cannot be marked: {why}",
                     row.id
                 );
                 return false;
             }
-            row.status = "failed";
-            row.class = Some(ErrorClass::Bug.name());
+            row.status = Status::Failed;
+            row.class = Some(ErrorClass::Bug);
             row.error = Some(format!(
                 "its outcome could not be written into ops.odoo_outbox: {why}"
             ));
-            (row.wait, row.refund) = (0.0, false);
+            (row.wait, row.refund) = (Duration::ZERO, false);
         }
         self.tries = 0;
         true
@@ -132,7 +130,7 @@ impl Engine {
         let calls = lane.take_requests();
         let mut lesson = Teaches::Nothing;
         if let Some(call) = &call {
-            if let Some(answer) = pace(&outcomes, call) {
+            if let Some(answer) = Answer::of(&outcomes, call.took) {
                 let now = Instant::now();
                 lane.pace
                     .learn(&call.model, call.rows, call.at, answer, most, now);
@@ -150,10 +148,14 @@ impl Engine {
             }
             lesson => lesson,
         };
-        let rows = decide(claim, outcomes, &self.config);
-        if !rows.is_empty() || calls > 0 {
-            self.unsettled
-                .push_back(Unsettled::new(&connection, id, rows, calls));
+        let terms = config::terms(&connection, &self.config);
+        let decided = decide(claim, outcomes, &terms, &mut rand::rng());
+        for (row, note) in &decided.notes {
+            pgrx::log!("pg_etl: outbox row {row} is done, but {note}");
+        }
+        if !decided.rows.is_empty() || calls > 0 {
+            let unsettled = Unsettled::new(&connection, id, decided.rows, calls);
+            self.unsettled.push_back(unsettled);
         }
         Some((connection, lesson))
     }
@@ -177,7 +179,7 @@ impl Engine {
                 unsent.extend(claim.take_unsent(None));
                 let rows: Vec<Settled> = unsent
                     .iter()
-                    .filter_map(|row| returned(*row, claim))
+                    .filter_map(|row| Settled::returned(*row, claim))
                     .collect();
                 if !rows.is_empty() {
                     any = true;
@@ -362,195 +364,4 @@ impl Engine {
             .map(|at| at.saturating_duration_since(now))
             .min()
     }
-}
-
-/// What becomes of the rows of a batch. A row that made its record and has a second step to go is not among them.
-fn decide(
-    claim: &mut Claim,
-    outcomes: Vec<(i64, Outcome)>,
-    config: &OutboundConfig,
-) -> Vec<Settled> {
-    let mut rows = Vec::with_capacity(outcomes.len());
-    let mut stopped = Stopped::default();
-    let mut told = HashMap::new();
-    let mut waits = HashMap::new();
-    for (row, outcome) in &outcomes {
-        if matches!(outcome, Outcome::Failed(_)) {
-            claim.drop_second_step(*row);
-        }
-    }
-    for (row, outcome) in outcomes {
-        let Some(held) = claim.held.get(&row) else {
-            continue;
-        };
-        let (key, model) = (held.key, held.model.clone());
-        let tried = Tried {
-            operation: held.operation,
-            attempts: held.attempts,
-            checkable: held.checkable,
-        };
-        let needs = held.needs.clone();
-        let one_request = held.one_request;
-        if let Outcome::Delivered {
-            odoo_id: Some(odoo_id),
-            ..
-        } = &outcome
-            // The record of a delete is gone.
-            && held.operation != Operation::Delete
-        {
-            claim.remember(row, *odoo_id);
-            if let Some(key) = key {
-                told.insert((key, model.clone()), *odoo_id);
-            }
-        }
-        if matches!(outcome, Outcome::Delivered { .. }) && claim.has_second_step(row) {
-            continue;
-        }
-        let settlement =
-            outbox::settle(tried, outcome, &patience(config, &model), &mut rand::rng());
-        let mut settled = columns(row, key, settlement);
-        settled.hold_deletes_only = one_request;
-        if settled.class == Some(ErrorClass::Dependency.name()) {
-            settled.needs = needs;
-        }
-        // Rows of one record may have gone as one, and then come again as one: an older one by itself would set the record back.
-        if let Some(key) = key.filter(|_| settled.wait > 0.0) {
-            settled.wait = *waits.entry(key).or_insert(settled.wait);
-        }
-        // Where it waits for a record that is on its way here it comes again, even if its attempts are over.
-        let comes_again = settled.status == "queued" || settled.needs.is_some();
-        if comes_again {
-            stopped.rows.insert(row);
-        }
-        if comes_again || settled.hold.is_some() {
-            stopped.keys.extend(key);
-        }
-        rows.push(settled);
-    }
-    claim.tell_followers(&told);
-    // What follows a row that must come again goes back with it, unsent.
-    if !stopped.is_empty() {
-        let unsent = claim.take_unsent(Some(&stopped));
-        let settled: HashSet<i64> = rows.iter().map(|row| row.id).collect();
-        rows.extend(
-            unsent
-                .iter()
-                .filter(|row| !settled.contains(row))
-                .filter_map(|row| returned(*row, claim)),
-        );
-    }
-    rows
-}
-
-/// What the outcomes of a batch say about how much the endpoint bears.
-fn pace(outcomes: &[(i64, Outcome)], call: &Sent) -> Option<Answer> {
-    let mut delivered = 0;
-    for (_, outcome) in outcomes {
-        match outcome {
-            Outcome::Delivered { .. } => delivered += 1,
-            Outcome::Failed(failure) => match failure.class {
-                ErrorClass::Throttled | ErrorClass::Conflict => return Some(Answer::TooMany),
-                ErrorClass::TooLarge | ErrorClass::Unknown => return Some(Answer::TooMuch),
-                // Nothing was sent, or it is about the row.
-                _ => {}
-            },
-        }
-    }
-    let took = call.took;
-    (delivered > 0).then_some(Answer::Fine {
-        rows: delivered,
-        took,
-    })
-}
-
-fn patience(config: &OutboundConfig, model: &str) -> Patience {
-    let of_model = config.models.get(model);
-    let base = of_model
-        .and_then(|model| model.base_backoff_seconds)
-        .map(Duration::from_secs_f64);
-    Patience {
-        max_attempts: of_model
-            .and_then(|model| model.max_attempts)
-            .unwrap_or_else(gucs::max_attempts),
-        backoff: Backoff {
-            base: base.unwrap_or_else(gucs::backoff_base),
-            cap: gucs::backoff_cap(),
-        },
-        unknown_grace: gucs::unknown_grace(),
-    }
-}
-
-fn columns(id: i64, key: Option<i64>, settlement: Settlement) -> Settled {
-    let mut row = Settled {
-        id,
-        key,
-        status: "done",
-        odoo_id: None,
-        class: None,
-        error: None,
-        wait: 0.0,
-        refund: false,
-        hold: None,
-        hold_deletes_only: false,
-        went_with: None,
-        needs: None,
-    };
-    match settlement {
-        Settlement::Done {
-            odoo_id,
-            went_with,
-            note,
-        } => {
-            (row.odoo_id, row.went_with) = (odoo_id, went_with);
-            if let Some(note) = note {
-                pgrx::log!("pg_etl: outbox row {id} is done, but {note}");
-            }
-        }
-        Settlement::Retry {
-            wait,
-            refund,
-            hold,
-            failure,
-        } => {
-            row.status = "queued";
-            row.wait = wait.as_secs_f64();
-            row.refund = refund;
-            row.hold = hold.map(|hold| hold.as_secs_f64());
-            row.class = Some(failure.class.name());
-            row.error = Some(words(failure));
-        }
-        Settlement::Dead { hold, failure } => {
-            row.status = "failed";
-            row.hold = hold.map(|hold| hold.as_secs_f64());
-            row.class = Some(failure.class.name());
-            row.error = Some(words(failure));
-        }
-    }
-    row
-}
-
-fn words(failure: Failure) -> String {
-    match failure.remedy {
-        Some(remedy) => format!("{} — {remedy}", failure.message),
-        None => failure.message,
-    }
-}
-
-/// A row that was claimed and not sent.
-fn returned(id: i64, claim: &Claim) -> Option<Settled> {
-    Some(Settled {
-        id,
-        key: claim.held.get(&id)?.key,
-        status: "queued",
-        // Its first step may have made the record: the row remembers it, so that the second one is not taken for done.
-        odoo_id: claim.record_of(id),
-        class: None,
-        error: None,
-        wait: 0.0,
-        refund: true,
-        hold: None,
-        hold_deletes_only: false,
-        went_with: None,
-        needs: None,
-    })
 }

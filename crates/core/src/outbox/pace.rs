@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::row::Outcome;
+use crate::failure::ErrorClass;
+
 /// Rows of a first call.
 const FIRST_ROWS: usize = 100;
 /// What a full call that came back quickly adds to the next ones of its model.
@@ -29,6 +32,29 @@ pub enum Answer {
     TooMany,
     /// Too much in one: refused for its size, no answer in time.
     TooMuch,
+}
+
+impl Answer {
+    /// What the outcomes of a call that took so long say; `None`: nothing of it is about the endpoint.
+    #[must_use]
+    pub fn of(outcomes: &[(i64, Outcome)], took: Duration) -> Option<Self> {
+        let mut delivered = 0;
+        for (_, outcome) in outcomes {
+            match outcome {
+                Outcome::Delivered { .. } => delivered += 1,
+                Outcome::Failed(failure) => match failure.class {
+                    ErrorClass::Throttled | ErrorClass::Conflict => return Some(Self::TooMany),
+                    ErrorClass::TooLarge | ErrorClass::Unknown => return Some(Self::TooMuch),
+                    // Nothing was sent, or it is about the row.
+                    _ => {}
+                },
+            }
+        }
+        (delivered > 0).then_some(Self::Fine {
+            rows: delivered,
+            took,
+        })
+    }
 }
 
 /// The pace of one connection.

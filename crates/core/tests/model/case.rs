@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use odoo_sim::{Effect, Fault};
-use pg_etl_core::outbox::Operation;
+use pg_etl_core::outbox::{Operation, record_name};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -28,7 +28,7 @@ impl Record {
     }
 
     pub fn name(self) -> String {
-        crate::outbox::store::record_name(MODELS[self.model], &self.key())
+        record_name(MODELS[self.model], &self.key())
     }
 
     /// What Postgres hashes from the name; never 0.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pg_etl_core::failure::ErrorClass;
-use pg_etl_core::outbox::Operation;
+use pg_etl_core::outbox::{Operation, record_name};
 use serde_json::{Value, json};
 
 use crate::case::{Bad, CATEGORY, MODELS, ORDER, PARTNER, Record, Row};
@@ -154,7 +154,7 @@ pub fn written(row: &Row) -> Fields {
             ("parent_id" | "partner_id", Value::Object(target)) => {
                 let model = MODELS[crate::case::refers_to(row.record.model)];
                 let key = target["key"].as_str().unwrap_or_default();
-                let name = crate::outbox::store::record_name(model, key);
+                let name = record_name(model, key);
                 fields.insert(field.clone(), json!(name));
             }
             (field, value) => {

@@ -6,7 +6,7 @@
 //! | what is tried: rows, faults, steps of the worker | [`case`] |
 //! | what must come of it: the rows one after another, on a map | [`expected`] |
 //! | what stands in for Postgres: claim, settle and recover | [`queue`] |
-//! | the worker's turn, step by step, around the real `plan`, `deliver`, `settle` and the real `Claim` | [`worker`] |
+//! | the worker's turn, step by step, around the real `Claim`, `deliver` and `decide` | [`worker`] |
 //! | what is in Odoo, and what must never be seen there | [`world`] |
 //! | cases that once failed | [`regressions`] |
 //!
@@ -15,12 +15,7 @@
 //! of joined rows only the last value of a field is ever sent.
 
 mod case;
-#[allow(dead_code, reason = "the worker uses more of it than the model")]
-#[path = "../../../../src/worker/claim.rs"]
-mod claim;
 mod expected;
-mod lane;
-mod outbox;
 mod queue;
 mod regressions;
 mod worker;

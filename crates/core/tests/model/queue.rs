@@ -1,12 +1,14 @@
 //! What stands in for Postgres: the rules of `claim.sql`, `settle.sql` and `recover.sql`, on maps and with a clock of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use pg_etl_core::failure::ErrorClass;
-use pg_etl_core::outbox::Operation;
+use pg_etl_core::outbox::{
+    self, BETWEEN_RECORDS, ClaimedRows, Cursor, Operation, RawRow, Remaining, Settled,
+};
 
 use crate::case::{MODELS, Row};
-use crate::outbox::store::{BETWEEN_RECORDS, ClaimedRows, RawRow, Remaining};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -34,17 +36,14 @@ impl Stored {
     }
 }
 
-/// One element of what a settle writes.
-pub struct Settled {
-    pub id: i64,
-    pub status: Status,
-    pub odoo_id: Option<i64>,
-    pub class: Option<ErrorClass>,
-    pub wait: u64,
-    pub refund: bool,
-    pub hold: Option<u64>,
-    pub hold_deletes_only: bool,
-    pub needs: Option<String>,
+impl From<outbox::Status> for Status {
+    fn from(status: outbox::Status) -> Self {
+        match status {
+            outbox::Status::Done => Self::Done,
+            outbox::Status::Queued => Self::Queued,
+            outbox::Status::Failed => Self::Failed,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -167,6 +166,9 @@ impl Queue {
         Some(ClaimedRows {
             claim,
             rows: claimed,
+            // The cases say where the next claim looks.
+            cursor: Cursor::START,
+            urgent: i64::MIN,
             suspect: lot.is_some(),
         })
     }
@@ -214,11 +216,16 @@ impl Queue {
             }
             let key = stored.key();
             stored.claim = None;
-            stored.status = if waits { Status::Queued } else { row.status };
+            stored.status = if waits {
+                Status::Queued
+            } else {
+                row.status.into()
+            };
             stored.odoo_id = row.odoo_id.or(stored.odoo_id);
             stored.class = row.class;
             stored.attempts -= u32::from(waits || row.refund);
-            let wait = if waits { row.wait.max(1_000) } else { row.wait };
+            let wait = millis(row.wait);
+            let wait = if waits { wait.max(1_000) } else { wait };
             (stored.due, stored.lot) = (now + wait, None);
             let operation = stored.row.operation;
             match (stored.status, operation) {
@@ -231,7 +238,7 @@ impl Queue {
                 _ => {}
             }
             if let Some(hold) = row.hold {
-                self.hold(key, row.id, hold, row.hold_deletes_only);
+                self.hold(key, row.id, millis(hold), row.hold_deletes_only);
             }
             if matches!(self.rows[&row.id].status, Status::Done | Status::Failed) {
                 over.push(row.id);
@@ -311,10 +318,17 @@ fn raw(stored: &Stored, links: &HashMap<i64, i64>) -> RawRow {
         operation: stored.row.operation.name().to_owned(),
         payload: Some(serde_json::Value::Object(stored.row.payload.clone()).to_string()),
         record_key: Some(stored.row.record.key()),
+        // The record key names the record.
+        idempotency_key: String::new(),
         attempts: stored.attempts,
         odoo_id: stored.odoo_id.or_else(|| links.get(&key).copied()),
         key: Some(key),
         own: stored.odoo_id.is_some(),
         priority: stored.row.priority,
     }
+}
+
+/// The queue's clock counts these.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! A worker that is driven step by step: claims, sends, settles, dies. What it decides on outcomes follows the engine's own settling.
+//! A worker that is driven step by step: claims, sends, settles, dies.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use odoo_sim::{Config, Poison, Sim};
 use pg_etl_core::backoff::Backoff;
-use pg_etl_core::failure::ErrorClass;
 use pg_etl_core::odoo::{Client, ClientSettings, DeliverContext, Endpoint, ModelPolicy, deliver};
-use pg_etl_core::outbox::{self, Operation, Outcome, Pace, Patience, Settlement, Tried};
+use pg_etl_core::outbox::{
+    Claim, Defaults, OutboundConfig, Outcome, Pace, Patience, Terms, decide,
+};
 use pg_etl_core::secret::Secret;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Step};
-use crate::claim::{Claim, Stopped};
 use crate::expected::expected;
-use crate::outbox::store::OutboundConfig;
-use crate::queue::{Queue, Settled, Status};
+use crate::queue::{Queue, Status, millis};
 use crate::world::World;
 
 pub const NAMESPACE: &str = "pg_etl_model";
@@ -50,6 +49,7 @@ pub struct Worker {
     client: Client,
     options: Value,
     config: OutboundConfig,
+    defaults: Defaults,
     claims: Vec<Claim>,
     /// Outcomes that were not taken in yet, with their claim.
     answers: Vec<(i64, Vec<(i64, Outcome)>)>,
@@ -92,7 +92,11 @@ impl Worker {
             options,
             config: OutboundConfig {
                 namespace: NAMESPACE.to_owned(),
+                ..OutboundConfig::default()
+            },
+            defaults: Defaults {
                 max_batch: case.max_batch,
+                patience: PATIENCE,
             },
             claims: Vec::new(),
             answers: Vec::new(),
@@ -181,8 +185,9 @@ impl Worker {
         };
         let ids: Vec<i64> = claimed.rows.iter().map(|row| row.id).collect();
         let pace = Pace::default();
+        let fields = |model: &str| self.client.known_fields(model);
         let (claim, refused) =
-            Claim::plan(claimed, CONNECTION, &self.config, Some(&self.client), &pace);
+            Claim::plan(claimed, &terms(&self.config, self.defaults), &fields, &pace);
         self.tell(|| format!("claim {} takes {ids:?}", claim.id));
         let id = claim.id;
         self.claims.push(claim);
@@ -258,7 +263,8 @@ impl Worker {
         let Some(claim) = self.claims.iter_mut().find(|claim| claim.id == id) else {
             return Ok(());
         };
-        let settled = decide(claim, outcomes, &mut self.rng);
+        let terms = terms(&self.config, self.defaults);
+        let settled = decide(claim, outcomes, &terms, &mut self.rng).rows;
         let gone: HashSet<i64> = settled.iter().map(|row| row.id).collect();
         let remaining = claim.remaining(&gone);
         let over = self.queue.settle(settled, remaining);
@@ -307,6 +313,14 @@ impl Worker {
     }
 }
 
+fn terms(config: &OutboundConfig, defaults: Defaults) -> Terms<'_> {
+    Terms {
+        connection: CONNECTION,
+        config,
+        defaults,
+    }
+}
+
 fn client(sim: &Sim, options: &Value) -> Client {
     let endpoint = Endpoint::parse(&sim.url(), options).expect("an endpoint");
     let settings = ClientSettings {
@@ -314,133 +328,6 @@ fn client(sim: &Sim, options: &Value) -> Client {
         ..ClientSettings::default()
     };
     Client::new(endpoint, Secret::new(&sim.admin().keys[0].key), settings).expect("a client")
-}
-
-/// What becomes of the rows of a batch: the decision of the engine's `settling.rs`.
-fn decide(claim: &mut Claim, outcomes: Vec<(i64, Outcome)>, rng: &mut StdRng) -> Vec<Settled> {
-    let mut rows = Vec::with_capacity(outcomes.len());
-    let mut stopped = Stopped::default();
-    let mut told = HashMap::new();
-    for (row, _) in outcomes
-        .iter()
-        .filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_)))
-    {
-        claim.drop_second_step(*row);
-    }
-    for (row, outcome) in outcomes {
-        let Some(held) = claim.held.get(&row) else {
-            continue;
-        };
-        let (key, model, needs) = (held.key, held.model.clone(), held.needs.clone());
-        let tried = Tried {
-            operation: held.operation,
-            attempts: held.attempts,
-            checkable: held.checkable,
-        };
-        if let (
-            Outcome::Delivered {
-                odoo_id: Some(id), ..
-            },
-            Some(key),
-            true,
-        ) = (&outcome, key, held.operation != Operation::Delete)
-        {
-            told.insert((key, model), *id);
-        }
-        let (one_request, operation) = (held.one_request, held.operation);
-        if let Outcome::Delivered {
-            odoo_id: Some(id), ..
-        } = &outcome
-            && operation != Operation::Delete
-        {
-            claim.remember(row, *id);
-        }
-        if matches!(outcome, Outcome::Delivered { .. }) && claim.has_second_step(row) {
-            continue;
-        }
-        let mut settled = columns(row, outbox::settle(tried, outcome, &PATIENCE, rng));
-        settled.hold_deletes_only = one_request;
-        if settled.class == Some(ErrorClass::Dependency) {
-            settled.needs = needs;
-        }
-        let comes_again = settled.status == Status::Queued || settled.needs.is_some();
-        if comes_again {
-            stopped.rows.insert(row);
-        }
-        if comes_again || settled.hold.is_some() {
-            stopped.keys.extend(key);
-        }
-        rows.push(settled);
-    }
-    claim.tell_followers(&told);
-    if !stopped.is_empty() {
-        let settled: HashSet<i64> = rows.iter().map(|row| row.id).collect();
-        let unsent = claim.take_unsent(Some(&stopped));
-        rows.extend(
-            unsent
-                .into_iter()
-                .filter(|row| !settled.contains(row))
-                .map(returned),
-        );
-    }
-    rows
-}
-
-fn columns(id: i64, settlement: Settlement) -> Settled {
-    let row = Settled {
-        id,
-        status: Status::Done,
-        odoo_id: None,
-        class: None,
-        wait: 0,
-        refund: false,
-        hold: None,
-        hold_deletes_only: false,
-        needs: None,
-    };
-    match settlement {
-        Settlement::Done { odoo_id, .. } => Settled { odoo_id, ..row },
-        Settlement::Retry {
-            wait,
-            refund,
-            hold,
-            failure,
-        } => Settled {
-            status: Status::Queued,
-            class: Some(failure.class),
-            wait: millis(wait),
-            refund,
-            hold: hold.map(millis),
-            ..row
-        },
-        Settlement::Dead { hold, failure } => Settled {
-            status: Status::Failed,
-            class: Some(failure.class),
-            hold: hold.map(millis),
-            ..row
-        },
-    }
-}
-
-/// A row that was claimed and not sent.
-fn returned(id: i64) -> Settled {
-    let done = columns(
-        id,
-        Settlement::Done {
-            odoo_id: None,
-            went_with: None,
-            note: None,
-        },
-    );
-    Settled {
-        status: Status::Queued,
-        refund: true,
-        ..done
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn shown(outcome: &Outcome) -> String {

@@ -1,25 +1,31 @@
 //! One claim in hand: what of it waits, for what, and what is on the wire.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
-use pg_etl_core::odoo::Client;
-use pg_etl_core::odoo::values::{Naming, guessed_references, may_refer, references};
-use pg_etl_core::outbox::{
-    self, After, Batch, Claimed, Nature, Operation, Outcome, Pace, Planned, Row,
-};
+use serde_json::Value;
 
-use serde_json::{Map, Value};
-
-use super::lane::check;
-use crate::outbox::store::{BETWEEN_RECORDS, ClaimedRows, OutboundConfig, Remaining, record_name};
+use super::config::Terms;
+use super::order::After;
+use super::pace::Pace;
+use super::plan::{Batch, Planned, plan};
+use super::references::{Known, finish_references, makes, needs};
+use super::row::{Operation, Outcome, Row};
+use super::stored::{ClaimedRows, check};
+use crate::odoo::fields::ModelFields;
 
 /// What the settle must know of a row on its way.
+#[derive(Debug)]
 pub struct Held {
+    /// The hash of its record; a row without one waits for nobody.
     pub key: Option<i64>,
     pub operation: Operation,
+    /// Attempts so far, this one included.
     pub attempts: u32,
+    /// For a call: `unless` tells whether it has happened.
     pub checkable: bool,
     pub model: String,
+    /// Of its record: see [`crate::external_id`].
     pub external_id: String,
     /// A create that is one request: sent late, it finds its record and does nothing. Others write what a `load` cannot carry after it.
     pub one_request: bool,
@@ -28,7 +34,9 @@ pub struct Held {
 }
 
 /// One claim: what of it is planned, what is on the wire.
+#[derive(Debug)]
 pub struct Claim {
+    /// The fencing token.
     pub id: i64,
     /// Rows that are not settled yet. An older row of a record is written down before a younger one is sent: after a crash an older
     /// one that nobody knows to be done would go again, after the younger one.
@@ -52,23 +60,18 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Checks and plans claimed rows. Rows that can never be delivered come back with why.
+    /// Checks and plans claimed rows; `fields` tells what is known of a model. Rows that can never be delivered come back with why.
     pub fn plan(
         claimed: ClaimedRows,
-        connection: &str,
-        config: &OutboundConfig,
-        client: Option<&Client>,
+        terms: &Terms<'_>,
+        fields: &dyn Fn(&str) -> Option<Arc<ModelFields>>,
         pace: &Pace,
     ) -> (Self, Vec<(i64, Outcome)>) {
         let mut held = BTreeMap::new();
         let mut refused = Vec::new();
         let mut planned = Vec::new();
         let mut bytes = 0;
-        let known = Known {
-            connection,
-            config,
-            client,
-        };
+        let known = Known { terms, fields };
         let mut by_key: HashMap<String, Vec<(String, String)>> = HashMap::new();
         // What follows a delete of its record is about one that is not made yet: the one that we know will be gone.
         let mut deleted = HashSet::new();
@@ -94,7 +97,7 @@ impl Claim {
                 needs: None,
             };
             let id = raw.id;
-            match check(raw, connection, config) {
+            match check(raw, terms) {
                 Ok(mut claimed) => {
                     claimed.joinable &=
                         row.attempts <= 1 || claimed.row.operation != Operation::Create;
@@ -129,7 +132,7 @@ impl Claim {
                     && claimed.row.payload.values().all(flat);
             }
         }
-        let mut waiting = outbox::plan(planned, &|model, field| known.nature(model, field));
+        let mut waiting = plan(planned, &|model, field| known.nature(model, field));
         let mut once = HashSet::new();
         let ids = waiting.iter().flat_map(|planned| planned.batch.ids());
         let second_steps = ids.filter(|id| !once.insert(*id)).collect();
@@ -268,9 +271,8 @@ impl Claim {
         }
     }
 
-    /// Whether the row has a step to go that settles it; then this one made its record.
-    pub fn has_second_step(&mut self, row: i64) -> bool {
-        // Once it has gone, its own answer comes.
+    /// The row was delivered. `true`: that was the first of two steps, which made its record; the answer to the second one settles it.
+    pub fn take_second_step(&mut self, row: i64) -> bool {
         let has = self.second_steps.remove(&row);
         if has {
             self.made.insert(row);
@@ -380,9 +382,19 @@ impl Claim {
     }
 }
 
+/// Rows of a claim that stay on their way: ids and keys.
+#[derive(Debug, Default)]
+pub struct Remaining {
+    /// The fencing token.
+    pub claim: i64,
+    pub ids: Vec<i64>,
+    pub keys: Vec<i64>,
+}
+
 /// What must come again, so that what follows it may not go.
 #[derive(Debug, Default, Clone)]
 pub struct Stopped {
+    /// Records, by hash.
     pub keys: HashSet<i64>,
     pub rows: HashSet<i64>,
 }
@@ -391,81 +403,4 @@ impl Stopped {
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.rows.is_empty()
     }
-}
-
-/// What the connection's client knows of fields.
-struct Known<'a> {
-    connection: &'a str,
-    config: &'a OutboundConfig,
-    client: Option<&'a Client>,
-}
-
-impl Known<'_> {
-    fn nature(&self, model: &str, field: &str) -> Nature {
-        let fields = self.client.and_then(|client| client.known_fields(model));
-        let field = fields.as_ref().and_then(|fields| fields.get(field));
-        field.map_or(Nature::Unknown, |field| field.nature())
-    }
-
-    fn find_references(
-        &self,
-        claimed: &mut Claimed,
-        by_key: &HashMap<String, Vec<(String, String)>>,
-    ) {
-        let row = &claimed.row;
-        let has_values = makes(row.operation) || row.operation == Operation::Update;
-        if !has_values || !may_refer(&row.payload, &self.config.namespace) {
-            return;
-        }
-        let described = self
-            .client
-            .filter(|client| client.known_fields(&row.model).is_some());
-        let Some(client) = described else {
-            claimed.references = guessed_references(&row.payload, by_key);
-            return;
-        };
-        claimed.described = true;
-        let naming = Naming {
-            namespace: &self.config.namespace,
-            connection: self.connection,
-        };
-        let fields = |model: &str| client.known_fields(model);
-        claimed.references = references(naming, &row.model, &row.payload, &fields);
-    }
-}
-
-/// A create whose first step made the record, and whose second one did not go: it touches the record no more, but what was cut off
-/// is still to be written.
-fn finish_references(claimed: &mut Claimed) {
-    if claimed.row.operation != Operation::Create {
-        return;
-    }
-    let fields: HashSet<&str> = claimed
-        .references
-        .iter()
-        .map(|of| of.field.as_str())
-        .collect();
-    let payload = claimed.row.payload.iter();
-    let cut = payload.filter(|(field, _)| fields.contains(field.as_str()));
-    let cut = cut.map(|(field, value)| (field.clone(), value.clone()));
-    claimed.row.changes = Some(cut.collect()).filter(|cut: &Map<String, Value>| !cut.is_empty());
-}
-
-fn makes(operation: Operation) -> bool {
-    matches!(operation, Operation::Create | Operation::Upsert)
-}
-
-fn needs(claimed: &Claimed) -> Option<String> {
-    let records: BTreeSet<String> = claimed
-        .references
-        .iter()
-        .filter(|reference| reference.external_id != claimed.row.external_id)
-        .filter_map(|reference| reference.record.as_ref())
-        .map(|(model, key)| record_name(model, key))
-        .collect();
-    let text = records
-        .into_iter()
-        .collect::<Vec<_>>()
-        .join(BETWEEN_RECORDS);
-    (!text.is_empty()).then_some(text)
 }
