@@ -198,7 +198,7 @@ pub fn batch_rows() -> usize {
     BATCH_ROWS.get().unsigned_abs() as usize
 }
 
-/// Threads for calls; at least 1.
+/// Most calls that one connection has on the wire, whatever its options say; at least 1.
 pub fn max_in_flight() -> usize {
     MAX_IN_FLIGHT.get().unsigned_abs() as usize
 }

@@ -38,8 +38,8 @@ const AHEAD: usize = 128;
 /// Answers are written down together: when there are so many rows, or after this time, or as soon as somebody waits for it.
 const MANY: usize = 500;
 const SOON: Duration = Duration::from_millis(5);
-/// While calls are on the wire the tables are looked at no more often.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// While a worker is busy it looks at its tables, and at what else stands in its database, no more often.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What bounds a worker that runs for a caller.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pg_etl_core::backoff::Backoff;
 use pgrx::prelude::*;
 
-use super::engine::{Engine, Limits};
+use super::engine::{Engine, LOOK_EVERY, Limits};
 use super::ground::{self, Ground};
 use super::roster::{self, Doing, Slot};
 use super::session;
@@ -49,9 +49,6 @@ struct Resident {
     /// What the last look at the database found, and when.
     ground: Option<(Ground, Instant)>,
 }
-
-/// A busy worker looks at what stands in its database no more often.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits after a transaction that failed.
 const RETRY: Backoff = Backoff {
