@@ -191,6 +191,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Failure;
 
     struct World {
         pace: Pace,
@@ -209,6 +210,24 @@ mod tests {
             let sent_at = self.now;
             self.now += Duration::from_millis(100);
             self.pace.learn("m", sent, sent_at, answer, 8, self.now);
+        }
+
+        /// What many full and quick answers make of it.
+        fn at_full_speed() -> Self {
+            let mut world = Self::new();
+            for _ in 0..60 {
+                world.fine(300);
+            }
+            world
+        }
+
+        /// Eight calls of 500 rows that were on the wire at the same time.
+        fn answer_together(&mut self, answer: Answer) {
+            let sent_at = self.now;
+            for _ in 0..8 {
+                self.now += Duration::from_millis(1);
+                self.pace.learn("m", 500, sent_at, answer, 8, self.now);
+            }
         }
 
         fn fine(&mut self, took_ms: u64) {
@@ -252,10 +271,7 @@ mod tests {
 
     #[test]
     fn what_is_too_large_is_halved_and_what_is_too_many_goes_in_fewer_calls() {
-        let mut world = World::new();
-        for _ in 0..60 {
-            world.fine(300);
-        }
+        let mut world = World::at_full_speed();
         world.answer(500, Answer::TooMany);
         assert_eq!((world.pace.calls(8), world.pace.rows("m", 500)), (4, 500));
         world.answer(500, Answer::TooMuch);
@@ -267,33 +283,15 @@ mod tests {
 
     #[test]
     fn calls_that_were_on_the_wire_together_slow_down_once() {
-        let mut world = World::new();
-        for _ in 0..60 {
-            world.fine(300);
-        }
-        let sent_at = world.now;
-        for _ in 0..8 {
-            world.now += Duration::from_millis(1);
-            world
-                .pace
-                .learn("m", 500, sent_at, Answer::TooMany, 8, world.now);
-        }
+        let mut world = World::at_full_speed();
+        world.answer_together(Answer::TooMany);
         assert_eq!(world.pace.calls(8), 4);
     }
 
     #[test]
     fn one_incident_halves_once_and_the_size_grows_again() {
-        let mut world = World::new();
-        for _ in 0..60 {
-            world.fine(300);
-        }
-        let sent_at = world.now;
-        for _ in 0..8 {
-            world.now += Duration::from_millis(1);
-            world
-                .pace
-                .learn("m", 500, sent_at, Answer::TooMuch, 8, world.now);
-        }
+        let mut world = World::at_full_speed();
+        world.answer_together(Answer::TooMuch);
         assert_eq!(world.pace.rows("m", 500), 250);
         for _ in 0..8 {
             let rows = world.pace.rows("m", 500);
@@ -304,6 +302,32 @@ mod tests {
             world.fine(300);
         }
         assert_eq!(world.pace.rows("m", 500), 500);
+    }
+
+    #[test]
+    fn what_is_about_the_endpoint_and_not_about_a_row_sets_the_pace() {
+        let took = Duration::from_secs(1);
+        let failed = |class| Outcome::Failed(Failure::new(class, "why"));
+        let of = |outcomes: Vec<Outcome>| {
+            let outcomes: Vec<(i64, Outcome)> = (1..).zip(outcomes).collect();
+            Answer::of(&outcomes, took)
+        };
+        let done = || Outcome::delivered(None);
+        let fine = |rows| Some(Answer::Fine { rows, took });
+        assert_eq!(
+            of(vec![done(), failed(ErrorClass::Invalid), done()]),
+            fine(2)
+        );
+        assert_eq!(of(vec![failed(ErrorClass::Invalid)]), None);
+        assert_eq!(of(vec![failed(ErrorClass::Unreachable)]), None);
+        for (class, answer) in [
+            (ErrorClass::Throttled, Answer::TooMany),
+            (ErrorClass::Conflict, Answer::TooMany),
+            (ErrorClass::TooLarge, Answer::TooMuch),
+            (ErrorClass::Unknown, Answer::TooMuch),
+        ] {
+            assert_eq!(of(vec![done(), failed(class)]), Some(answer), "{class:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::divide::Refusal;
 use super::update::Change;
-use super::{Delivery, Purpose};
+use super::{Delivery, Purpose, Ready};
 use crate::failure::{ErrorClass, Failure};
 use crate::odoo::judge::load::{self, Loaded};
 use crate::odoo::values::Values;
@@ -24,6 +24,18 @@ pub(super) struct Record<'v> {
     pub changes: Option<&'v Values>,
     /// The field in which a line names its record.
     pub back: Option<&'v str>,
+}
+
+/// The records of rows that were read.
+pub(super) fn records<'v>(ready: &'v [Ready<'_>]) -> Vec<Record<'v>> {
+    let record = |ready: &'v Ready<'_>| Record {
+        external_id: ready.row.external_id.clone(),
+        values: &ready.values,
+        // Only a create has any.
+        changes: ready.changes.as_ref(),
+        back: None,
+    };
+    ready.iter().map(record).collect()
 }
 
 impl Delivery<'_> {
@@ -45,15 +57,7 @@ impl Delivery<'_> {
             }
         }
         let ready = self.read(rows.into_iter(), Purpose::Create);
-        let records: Vec<Record<'_>> = ready
-            .iter()
-            .map(|ready| Record {
-                external_id: ready.row.external_id.clone(),
-                values: &ready.values,
-                changes: ready.changes.as_ref(),
-                back: None,
-            })
-            .collect();
+        let records = records(&ready);
         let ids = if records.iter().any(|record| record.changes.is_some()) {
             self.upsert_records(&batch.model, &records)
         } else {

@@ -4,7 +4,7 @@
 //! it, an upsert makes it again (whoever upserts wants it to be there), and an update becomes a dead letter, unless the
 //! `on_missing` of its model says otherwise. A record is only made again under its external id: sent twice, it is made once.
 
-use super::create::Record;
+use super::create::records;
 use super::policy::OnMissing;
 use super::update::{Change, missing};
 use super::{Delivery, Purpose};
@@ -106,15 +106,7 @@ impl Delivery<'_> {
             return;
         }
         let ready = self.read(rows.iter().copied(), Purpose::Upsert);
-        let records: Vec<Record<'_>> = ready
-            .iter()
-            .map(|ready| Record {
-                external_id: ready.row.external_id.clone(),
-                values: &ready.values,
-                changes: None,
-                back: None,
-            })
-            .collect();
+        let records = records(&ready);
         let ids = self.upsert_records(&self.batch.model, &records);
         for (ready, result) in ready.iter().zip(ids) {
             let result = result.map_err(|failure| of_the_new_record(ready.row, failure));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::create::{Record, sheets};
+use super::create::{Record, records, sheets};
 use super::update::Change;
 use super::{Delivery, Purpose};
 use crate::failure::{ErrorClass, Failure};
@@ -15,15 +15,7 @@ impl Delivery<'_> {
             batch.rows.iter().partition(|row| row.odoo_id.is_some());
         self.update_rows(&known, Purpose::Upsert);
         let ready = self.read(unknown.into_iter(), Purpose::Upsert);
-        let records: Vec<Record<'_>> = ready
-            .iter()
-            .map(|ready| Record {
-                external_id: ready.row.external_id.clone(),
-                values: &ready.values,
-                changes: None,
-                back: None,
-            })
-            .collect();
+        let records = records(&ready);
         let ids = self.upsert_records(&batch.model, &records);
         for (ready, id) in ready.iter().zip(ids) {
             self.settle(ready.row, id);
