@@ -233,3 +233,6 @@ fn words(failure: Failure) -> String {
         None => failure.message,
     }
 }
+
+#[cfg(test)]
+mod tests;
