@@ -57,6 +57,31 @@ pub fn fetch(suite: &str, kind: Kind, name: &str, dir: &Path) -> Result<PathBuf>
     Ok(file)
 }
 
+/// A file of Debian's pool as its signed source description (.dsc) names it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pinned {
+    /// Below the mirror.
+    pub path: &'static str,
+    pub sha256: &'static str,
+}
+
+/// Downloads a pinned file into `dir`: for a mirror whose pool lags behind its lists, which then name what it does not have.
+pub fn fetch_pinned(file: Pinned, dir: &Path) -> Result<PathBuf> {
+    let name = file.path.rsplit('/').next().unwrap_or(file.path);
+    let step = Step::start(format!("Fetching {name} from Debian's pool"));
+    fs::create_dir_all(dir)?;
+    let to = dir.join(name);
+    let mut helper = Command::new("/usr/lib/apt/apt-helper");
+    helper
+        .arg("download-file")
+        .arg(format!("{}/{}", mirror()?, file.path))
+        .arg(&to)
+        .arg(format!("SHA256:{}", file.sha256));
+    command::logged(&step, &mut helper, "pool-fetch")?;
+    step.done("");
+    Ok(to)
+}
+
 fn wanted(path: &Path, kind: Kind) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match kind {

@@ -84,6 +84,12 @@ pub fn ensure(version: PgVersion) -> Result<()> {
     Ok(())
 }
 
+/// Used where the suite's newest is not to be had.
+const SOURCE_17: suite::Pinned = suite::Pinned {
+    path: "pool/main/p/postgresql-17/postgresql-17_17.11.orig.tar.bz2",
+    sha256: "dd27f2b3c59e73ed14aa3324901242bf69a032a6347805f274e6260322d42979",
+};
+
 fn prefix(version: PgVersion) -> Result<PathBuf> {
     Ok(place::cache()?.join(version.feature()))
 }
@@ -91,7 +97,15 @@ fn prefix(version: PgVersion) -> Result<PathBuf> {
 fn build(version: PgVersion) -> Result<()> {
     apt::install(SOURCE_BUILD_PACKAGES)?;
     let work = place::cache_dir("build")?.join(version.feature());
-    let tarball = suite::fetch(version.suite(), Kind::Tarball, &version.package(), &work)?;
+    let tarball =
+        suite::fetch(version.suite(), Kind::Tarball, &version.package(), &work).or_else(|why| {
+            match version {
+                PgVersion::V17 => {
+                    suite::fetch_pinned(SOURCE_17, &work).with_context(|| format!("{why:#}"))
+                }
+                PgVersion::V15 => Err(why),
+            }
+        })?;
     let prefix = prefix(version)?;
     let name = tarball
         .file_name()
