@@ -5,6 +5,7 @@ use pg_etl_core::outbox::{Nature, RawRow, check, plan};
 use pg_etl_core::secret::{MASK, Secret};
 use pgrx::prelude::*;
 use serde_json::json;
+use std::cell::Cell;
 
 use super::{config, store};
 use crate::connections::store as connections;
@@ -70,6 +71,7 @@ fn explain(outbox_id: i64) -> pgrx::JsonB {
                 connection: &connection,
                 policy: configured.policy(&planned.batch.model),
                 should_stop: &|| true,
+                divided: &Cell::default(),
             };
             odoo::explain(&client, &planned.batch, &context)
         })

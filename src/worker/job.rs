@@ -1,5 +1,6 @@
 //! What a thread does for the engine: one batch, or one probe. Nothing here knows Postgres.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Sent {
     pub rows: usize,
     pub at: Instant,
     pub took: Duration,
+    /// It was refused for some of its rows and sent again in parts.
+    pub divided: bool,
 }
 
 /// Asks whether the endpoint answers and lets us in.
@@ -61,11 +64,13 @@ impl Job {
     pub fn run(self) -> Finished {
         let (deadline, at) = (self.deadline, Instant::now());
         let should_stop = move || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let divided = Cell::new(false);
         let context = DeliverContext {
             namespace: &self.config.namespace,
             connection: &self.connection,
             policy: self.config.policy(&self.batch.model),
             should_stop: &should_stop,
+            divided: &divided,
         };
         let outcomes = catch_unwind(AssertUnwindSafe(|| {
             odoo::deliver(&self.client, &self.batch, &context)
@@ -102,6 +107,7 @@ impl Job {
                 rows: self.batch.rows.len(),
                 at,
                 took: at.elapsed(),
+                divided: divided.get(),
             }),
         }
     }

@@ -130,7 +130,7 @@ impl Engine {
         let calls = lane.take_requests();
         let mut lesson = Teaches::Nothing;
         if let Some(call) = &call {
-            if let Some(answer) = Answer::of(&outcomes, call.took) {
+            if let Some(answer) = Answer::of(&outcomes, call.took, call.divided) {
                 let now = Instant::now();
                 lane.pace
                     .learn(&call.model, call.rows, call.at, answer, most, now);

@@ -3,6 +3,7 @@
 //! The delivery itself runs, through a recorder in place of the client, so that what is shown is what would be sent. Where
 //! the next request depends on an answer that nobody can guess, it ends with a note.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub fn explain(client: &Client, batch: &Batch, cx: &DeliverContext<'_>) -> Value
         batch,
         &DeliverContext {
             should_stop: &stop,
+            divided: &Cell::default(),
             ..*cx
         },
     );
@@ -264,6 +266,7 @@ mod tests {
                 connection: "odoo",
                 policy: &crate::odoo::ModelPolicy::NONE,
                 should_stop: &stop,
+                divided: &Cell::default(),
             },
         );
         assert!(!explained.to_string().contains(KEY), "the secret is shown");

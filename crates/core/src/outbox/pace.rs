@@ -16,6 +16,10 @@ const QUICK: Duration = Duration::from_secs(2);
 const SLOW: Duration = Duration::from_secs(15);
 /// Calls at a time to begin with: Odoo's default of workers.
 const FIRST_CALLS: f64 = 2.0;
+/// However often rows are refused: Odoo's `load` names ten bad rows at a time.
+const FEW: usize = 10;
+/// Rows over which refusals are counted.
+const REMEMBERED: f64 = 2_000.0;
 /// Models whose size is remembered.
 const MOST_MODELS: usize = 1_000;
 /// Time over which throughput is measured.
@@ -26,8 +30,12 @@ const IDLE: Duration = Duration::from_secs(2);
 /// What a call said about the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// It did what was asked.
-    Fine { rows: usize, took: Duration },
+    /// It did what was asked for so many rows, and took the call apart to refuse others.
+    Fine {
+        rows: usize,
+        refused: usize,
+        took: Duration,
+    },
     /// Too many at a time: throttled, in conflict with another call.
     TooMany,
     /// Too much in one: refused for its size, no answer in time.
@@ -35,9 +43,10 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// What the outcomes of a call that took so long say; `None`: nothing of it is about the endpoint.
+    /// What the outcomes of a call that took so long say; `None`: nothing of it is about the endpoint. `divided`: it was sent again
+    /// in parts, for some rows of it.
     #[must_use]
-    pub fn of(outcomes: &[(i64, Outcome)], took: Duration) -> Option<Self> {
+    pub fn of(outcomes: &[(i64, Outcome)], took: Duration, divided: bool) -> Option<Self> {
         let mut delivered = 0;
         for (_, outcome) in outcomes {
             match outcome {
@@ -52,6 +61,11 @@ impl Answer {
         }
         (delivered > 0).then_some(Self::Fine {
             rows: delivered,
+            refused: if divided {
+                outcomes.len() - delivered
+            } else {
+                0
+            },
             took,
         })
     }
@@ -63,7 +77,7 @@ pub struct Pace {
     calls: f64,
     /// Answers to calls that went before this do not slow us down a second time.
     slowed: Option<Instant>,
-    rows: HashMap<String, usize>,
+    models: HashMap<String, Size>,
     per_second: f64,
     since: Option<Instant>,
     counted: usize,
@@ -74,7 +88,7 @@ impl Default for Pace {
         Self {
             calls: FIRST_CALLS,
             slowed: None,
-            rows: HashMap::new(),
+            models: HashMap::new(),
             per_second: 0.0,
             since: None,
             counted: 0,
@@ -92,14 +106,15 @@ impl Pace {
     /// Rows of `model` that one call may have.
     #[must_use]
     pub fn rows(&self, model: &str, most: usize) -> usize {
-        let rows = self.rows.get(model).copied().unwrap_or(FIRST_ROWS);
+        let rows = self.models.get(model).map_or(FIRST_ROWS, Size::now);
         rows.clamp(1, most.max(1))
     }
 
     /// Rows that a call of whatever model may have, at most.
     #[must_use]
     pub fn most_rows(&self, most: usize) -> usize {
-        let rows = self.rows.values().copied().max().unwrap_or(FIRST_ROWS);
+        let rows = self.models.values().map(Size::now).max();
+        let rows = rows.unwrap_or(FIRST_ROWS);
         rows.clamp(1, most.max(1))
     }
 
@@ -121,22 +136,26 @@ impl Pace {
         now: Instant,
     ) {
         match answer {
-            Answer::Fine { rows, took } => {
+            Answer::Fine {
+                rows,
+                refused,
+                took,
+            } => {
                 self.count(rows, now);
                 // One more when each of those that may go has come back once.
                 self.calls = (self.calls + 1.0 / self.calls).min(most_calls.max(1) as f64);
                 let size = self.size(model);
-                if took > SLOW && sent > 1 {
-                    *size = (*size).min(sent) / 2;
-                } else if took < QUICK && sent >= *size {
-                    *size = (*size + MORE_ROWS).min(1_000_000);
+                size.count(rows + refused, refused);
+                if took > SLOW && sent > 1 && refused == 0 {
+                    size.halve(sent);
+                } else if took < QUICK && sent >= size.rows {
+                    size.rows = (size.rows + MORE_ROWS).min(1_000_000);
                 }
             }
             Answer::TooMany => self.slow_down(model, sent, sent_at, now),
             Answer::TooMuch => {
                 if self.is_news(sent_at) {
-                    let size = self.size(model);
-                    *size = ((*size).min(sent) / 2).max(1);
+                    self.size(model).halve(sent);
                 }
                 self.slow_down(model, 0, sent_at, now);
             }
@@ -155,8 +174,7 @@ impl Pace {
         self.calls = 1.0;
         // Alone and still in the way of others: then less at a time.
         if sent > 1 {
-            let size = self.size(model);
-            *size = ((*size).min(sent) / 2).max(1);
+            self.size(model).halve(sent);
         }
     }
 
@@ -165,11 +183,11 @@ impl Pace {
         self.slowed.is_none_or(|slowed| sent_at >= slowed)
     }
 
-    fn size(&mut self, model: &str) -> &mut usize {
-        if self.rows.len() >= MOST_MODELS && !self.rows.contains_key(model) {
-            self.rows.clear();
+    fn size(&mut self, model: &str) -> &mut Size {
+        if self.models.len() >= MOST_MODELS && !self.models.contains_key(model) {
+            self.models.clear();
         }
-        self.rows.entry(model.to_owned()).or_insert(FIRST_ROWS)
+        self.models.entry(model.to_owned()).or_default()
     }
 
     fn count(&mut self, rows: usize, now: Instant) {
@@ -188,6 +206,52 @@ impl Pace {
     }
 }
 
+/// Rows of a call of one model.
+#[derive(Debug, Clone, PartialEq)]
+struct Size {
+    /// What the endpoint bears.
+    rows: usize,
+    /// Rows it answered for lately, and those of them that it refused.
+    answered: f64,
+    refused: f64,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self {
+            rows: FIRST_ROWS,
+            answered: 0.0,
+            refused: 0.0,
+        }
+    }
+}
+
+impl Size {
+    /// Where rows are refused, no more than goes four times out of five without one: Odoo undoes the work for all rows of a call
+    /// that it refuses, after it has tried them one by one.
+    fn now(&self) -> usize {
+        let between = self.answered / self.refused;
+        let safe = if between.is_finite() {
+            (between / 5.0) as usize
+        } else {
+            usize::MAX
+        };
+        self.rows.min(safe.max(FEW))
+    }
+
+    fn count(&mut self, answered: usize, refused: usize) {
+        self.answered += answered as f64;
+        self.refused += refused as f64;
+        if self.answered > REMEMBERED {
+            (self.answered, self.refused) = (self.answered / 2.0, self.refused / 2.0);
+        }
+    }
+
+    fn halve(&mut self, sent: usize) {
+        self.rows = (self.rows.min(sent) / 2).max(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +260,14 @@ mod tests {
     struct World {
         pace: Pace,
         now: Instant,
+    }
+
+    fn delivered(rows: usize, refused: usize, took: Duration) -> Answer {
+        Answer::Fine {
+            rows,
+            refused,
+            took,
+        }
     }
 
     impl World {
@@ -232,8 +304,7 @@ mod tests {
 
         fn fine(&mut self, took_ms: u64) {
             let rows = self.pace.rows("m", 500);
-            let took = Duration::from_millis(took_ms);
-            self.answer(rows, Answer::Fine { rows, took });
+            self.answer(rows, delivered(rows, 0, Duration::from_millis(took_ms)));
         }
     }
 
@@ -254,7 +325,7 @@ mod tests {
     fn a_call_that_was_not_full_says_nothing_about_size() {
         let mut world = World::new();
         let took = Duration::from_millis(1);
-        world.answer(7, Answer::Fine { rows: 7, took });
+        world.answer(7, delivered(7, 0, took));
         assert_eq!(world.pace.rows("m", 500), 100);
     }
 
@@ -308,16 +379,15 @@ mod tests {
     fn what_is_about_the_endpoint_and_not_about_a_row_sets_the_pace() {
         let took = Duration::from_secs(1);
         let failed = |class| Outcome::Failed(Failure::new(class, "why"));
-        let of = |outcomes: Vec<Outcome>| {
+        let whole = |outcomes: Vec<Outcome>, divided| {
             let outcomes: Vec<(i64, Outcome)> = (1..).zip(outcomes).collect();
-            Answer::of(&outcomes, took)
+            Answer::of(&outcomes, took, divided)
         };
+        let of = |outcomes| whole(outcomes, false);
         let done = || Outcome::delivered(None);
-        let fine = |rows| Some(Answer::Fine { rows, took });
-        assert_eq!(
-            of(vec![done(), failed(ErrorClass::Invalid), done()]),
-            fine(2)
-        );
+        let mixed = || vec![done(), failed(ErrorClass::Invalid), done()];
+        assert_eq!(of(mixed()), Some(delivered(2, 0, took)), "refused by us");
+        assert_eq!(whole(mixed(), true), Some(delivered(2, 1, took)));
         assert_eq!(of(vec![failed(ErrorClass::Invalid)]), None);
         assert_eq!(of(vec![failed(ErrorClass::Unreachable)]), None);
         for (class, answer) in [
@@ -331,11 +401,34 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_refused_make_calls_small_until_they_are_forgotten() {
+        let mut world = World::new();
+        for _ in 0..60 {
+            world.fine(300);
+        }
+        // One row of a hundred.
+        let took = Duration::from_millis(300);
+        for _ in 0..100 {
+            world.answer(100, delivered(99, 1, took));
+        }
+        assert_eq!(world.pace.rows("m", 500), 20);
+        assert_eq!(world.pace.rows("other", 500), 100);
+        for _ in 0..100 {
+            world.answer(10, delivered(1, 9, took));
+        }
+        assert_eq!(world.pace.rows("m", 500), 10, "ever fewer would not help");
+        for _ in 0..2_000 {
+            world.fine(300);
+        }
+        assert_eq!(world.pace.rows("m", 500), 500);
+    }
+
+    #[test]
     fn throughput_is_that_of_the_last_moments() {
         let mut world = World::new();
         for _ in 0..100 {
             let took = Duration::from_millis(1);
-            world.answer(10, Answer::Fine { rows: 10, took });
+            world.answer(10, delivered(10, 0, took));
         }
         assert!(
             (90.0..150.0).contains(&world.pace.per_second()),

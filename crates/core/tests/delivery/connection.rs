@@ -1,6 +1,7 @@
 //! A connection that works, and one that does not.
 
 use serde_json::{Map, json};
+use std::cell::Cell;
 
 use pg_etl_core::failure::ErrorClass;
 use pg_etl_core::odoo::{
@@ -86,6 +87,7 @@ fn a_good_connection_is_reported() {
             connection: "odoo",
             policy: &ModelPolicy::NONE,
             should_stop: &stop,
+            divided: &Cell::default(),
         };
         let shown = explain(&client, &batch, &cx).to_string();
         assert!(shown.contains("load") && !shown.contains(&t.key), "{shown}");

@@ -83,6 +83,7 @@ impl Target {
             connection: "odoo",
             policy: &self.policy,
             should_stop,
+            divided: &std::cell::Cell::default(),
         };
         let outcomes = deliver(client, &batch, &cx);
         assert_eq!(

@@ -1,5 +1,6 @@
 //! A simulator that fails, and what deliveries into it look like.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use odoo_sim::{Effect, Fault, Sim};
@@ -82,6 +83,7 @@ pub fn send(client: &Client, rows: Vec<Row>) -> Vec<Outcome> {
             connection: "odoo",
             policy: &ModelPolicy::NONE,
             should_stop: &stop,
+            divided: &Cell::default(),
         },
     );
     assert_eq!(outcomes.len(), batch.rows.len());

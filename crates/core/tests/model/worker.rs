@@ -1,5 +1,6 @@
 //! A worker that is driven step by step: claims, sends, settles, dies.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -215,6 +216,7 @@ impl Worker {
             connection: CONNECTION,
             policy: &ModelPolicy::NONE,
             should_stop: &should_stop,
+            divided: &Cell::default(),
         };
         let outcomes = deliver(client, &batch, &context);
         self.fields.extend(client.take_new_fields());

@@ -79,7 +79,10 @@ impl Delivery<'_> {
                         results[item] = Some(Err(failure.clone()));
                     }
                 }
-                Err(refusal) => split(group, &refusal, trusts_names, &mut groups),
+                Err(refusal) => {
+                    self.divided.set(true);
+                    split(group, &refusal, trusts_names, &mut groups);
+                }
             }
         }
         let lost = || Failure::new(ErrorClass::Unknown, "the answer holds nothing for this row");

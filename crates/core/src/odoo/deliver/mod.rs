@@ -36,6 +36,7 @@ mod update;
 mod upsert;
 mod write;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -64,6 +65,8 @@ pub struct DeliverContext<'a> {
     /// Asked before every request; `true` means that no further request is to be sent (shutdown, deadline). Rows that
     /// were not sent for this come back as [`ErrorClass::Unreachable`].
     pub should_stop: &'a (dyn Fn() -> bool + Sync),
+    /// Becomes true when a call for several rows was refused and sent again in parts.
+    pub divided: &'a Cell<bool>,
 }
 
 /// Delivers `batch` and returns exactly one outcome per row, by row id. Never retries what may have taken effect.
@@ -101,6 +104,7 @@ struct Delivery<'a> {
     naming: Naming<'a>,
     policy: &'a ModelPolicy,
     should_stop: &'a (dyn Fn() -> bool + Sync),
+    divided: &'a Cell<bool>,
     outcomes: BTreeMap<i64, Outcome>,
     /// Why nothing more is sent.
     halted: Option<Failure>,
@@ -133,6 +137,7 @@ impl<'a> Delivery<'a> {
             },
             policy: cx.policy,
             should_stop: cx.should_stop,
+            divided: cx.divided,
             outcomes: BTreeMap::new(),
             halted: None,
             lookups: known(batch),

@@ -114,6 +114,7 @@ pub(super) fn with_delivery<R>(act: impl FnOnce(&mut Delivery<'_>) -> R) -> R {
             connection: "odoo",
             policy: &ModelPolicy::NONE,
             should_stop: &|| false,
+            divided: &Cell::default(),
         },
     ))
 }
@@ -129,6 +130,7 @@ fn run(gateway: &Scripted, operation: Operation, rows: Vec<Row>) -> Vec<(i64, Ou
             connection: "odoo",
             policy: &ModelPolicy::NONE,
             should_stop: &stop,
+            divided: &Cell::default(),
         },
     )
 }
