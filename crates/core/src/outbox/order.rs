@@ -96,13 +96,13 @@ impl Graph {
             circles: HashMap::new(),
         };
         let mut last_of_key: HashMap<i64, usize> = HashMap::new();
-        let mut makers: HashMap<&str, usize> = HashMap::new();
+        let mut makers: HashMap<&str, Vec<usize>> = HashMap::new();
         for (place, unit) in units.iter().enumerate() {
             let row = &unit.sent.row;
             if row.odoo_id.is_none()
                 && matches!(row.operation, Operation::Create | Operation::Upsert)
             {
-                makers.entry(&row.external_id).or_insert(place);
+                makers.entry(&row.external_id).or_default().push(place);
             }
             if let Some(previous) = unit.sent.key.and_then(|key| last_of_key.insert(key, place)) {
                 graph.wait(place, previous).by_order = true;
@@ -116,12 +116,13 @@ impl Graph {
                 continue;
             }
             for reference in &unit.sent.references {
-                match makers.get(reference.external_id.as_str()) {
-                    Some(maker) if *maker == place => {
+                let makers = makers.get(reference.external_id.as_str());
+                match makers.and_then(|makers| maker_for(place, makers)) {
+                    Some(maker) if maker == place => {
                         graph.cut_off(place, None, vec![reference.field.clone()])
                     }
                     Some(maker) => {
-                        let wait = graph.wait(place, *maker);
+                        let wait = graph.wait(place, maker);
                         wait.fields.push(reference.field.clone());
                         wait.required |= reference.required;
                     }
@@ -315,4 +316,11 @@ fn split(unit: &mut Unit, fields: &[String], circle: &str) -> (Claimed, Vec<Row>
         ..unit.sent
     };
     (sent, members)
+}
+
+/// Of the units that make a record, the one that a unit at `place` refers to: the last one before it, for a record may be deleted and
+/// made again; else the first one.
+fn maker_for(place: usize, makers: &[usize]) -> Option<usize> {
+    let before = makers.partition_point(|maker| *maker <= place);
+    makers.get(before.saturating_sub(1)).copied()
 }

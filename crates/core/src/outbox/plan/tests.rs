@@ -263,6 +263,24 @@ fn a_record_waits_for_those_it_refers_to_whatever_their_ids() {
 }
 
 #[test]
+fn a_reference_is_to_the_record_that_was_made_last_before_it() {
+    let child = |id| claimed(id, Create, Some(id), json!({"parent": {"key": 1}}));
+    let parent = |id, operation| claimed(id, operation, Some(1), json!({"name": "a"}));
+    let rows = vec![
+        child(10),
+        parent(11, Create),
+        child(12),
+        parent(13, Delete),
+        parent(14, Create),
+        child(15),
+    ];
+    let planned = plan(rows, &plain);
+    for (child, parent) in [(10, 11), (12, 11), (15, 14)] {
+        assert_eq!(after(&planned, child), [[After::Made(parent)]], "{child}");
+    }
+}
+
+#[test]
 fn a_reference_to_itself_follows_by_a_write() {
     let planned = plan(
         vec![
