@@ -302,17 +302,24 @@ impl Life {
         use Step::{BadUpdate, Confirm, Create, Delete, Order, OrderUpdate, Post, Update, Upsert};
         let many = |step, most, random: &mut StdRng| vec![step; random.random_range(0..=most)];
         let mut keyless = false;
+        let made = |random: &mut StdRng| {
+            if random.random_bool(0.5) {
+                Create
+            } else {
+                Upsert
+            }
+        };
         let steps = match random.random_range(0..100) {
             0..40 => [vec![Create], many(Update, 8, random)].concat(),
             40..62 => [vec![Upsert], many(Upsert, 5, random)].concat(),
             62..70 => [
-                vec![Upsert],
+                vec![made(random)],
                 many(Update, 2, random),
-                vec![Delete, Upsert],
+                vec![Delete, made(random)],
                 many(Update, 2, random),
             ]
             .concat(),
-            70..75 => [vec![Upsert], many(Update, 2, random), vec![Delete]].concat(),
+            70..75 => [vec![made(random)], many(Update, 2, random), vec![Delete]].concat(),
             75..83 => [
                 vec![Upsert, Order],
                 many(OrderUpdate, 3, random),
