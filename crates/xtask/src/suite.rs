@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::command;
 use crate::deps::{self, apt};
@@ -41,7 +42,7 @@ pub enum Tier {
     Unit,
     /// `#[pg_test]`: inside a server.
     Pg,
-    /// From outside, with the simulator.
+    /// From outside, with the simulator, and the short form of the crash suite.
     Server,
     /// From outside, with the real Odoo too.
     Odoo,
@@ -63,6 +64,10 @@ impl Tier {
 
     fn odoo(self) -> bool {
         matches!(self, Self::Odoo | Self::All)
+    }
+
+    fn crashes(self) -> bool {
+        matches!(self, Self::Server | Self::All)
     }
 }
 
@@ -89,6 +94,8 @@ enum Stage {
     Install(PgVersion),
     Outside(PgVersion),
     OutsideSubset(PgVersion),
+    /// The short form of the crash suite.
+    Crashes(PgVersion),
 }
 
 impl Stage {
@@ -108,6 +115,7 @@ impl Stage {
                 "Outside-in tests on PostgreSQL {version}: {}",
                 SUBSET.join(", ")
             ),
+            Self::Crashes(version) => format!("Crash suite, short, on PostgreSQL {version}"),
         }
     }
 }
@@ -138,6 +146,9 @@ fn plan(version: Option<PgVersion>, tier: Tier) -> Vec<Stage> {
             ]);
         }
     }
+    if tier.crashes() {
+        stages.push(Stage::Crashes(main));
+    }
     stages
 }
 
@@ -146,6 +157,10 @@ pub fn run(version: Option<PgVersion>, tier: Tier, filter: &[String]) -> Result<
     let mut summary = Vec::new();
     let mut broken = Vec::new();
     for stage in plan(version, tier) {
+        // A filter names tests, and the crash suite has none by name.
+        if matches!(stage, Stage::Crashes(_)) && !filter.is_empty() {
+            continue;
+        }
         if let Stage::Outside(version) | Stage::OutsideSubset(version) = stage
             && broken.contains(&version)
         {
@@ -208,6 +223,7 @@ impl Stage {
                 }
                 finish(test, filter, tally)
             }
+            Self::Crashes(version) => crashes(version, tally),
         }
     }
 }
@@ -272,6 +288,27 @@ fn in_server(version: PgVersion, filter: &[String], tally: &mut Tally) -> Result
     outcome
 }
 
+/// In a process of its own, for the crash suite uses an installation of its own.
+fn crashes(version: PgVersion, tally: &mut Tally) -> Result<()> {
+    let dir = place::temporary_dir("crashes")?;
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let outcome = dir.join("outcome.json");
+    let mut chaos = Command::new(std::env::current_exe().context("this program has no name")?);
+    chaos
+        .args(["chaos", "--short", "--pg", version.major(), "--json"])
+        .arg(&outcome);
+    let ended = command::streamed(&mut chaos, |_| ());
+    let said = std::fs::read(&outcome).unwrap_or_default();
+    let _ = std::fs::remove_dir_all(&dir);
+    tally.read_outcome(&serde_json::from_slice(&said).unwrap_or_default());
+    ended?;
+    // Had it done nothing, it would have failed at nothing.
+    if tally.passed == 0 {
+        bail!("the crash suite does not say what it did");
+    }
+    Ok(())
+}
+
 /// What the test programs said about themselves.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -298,6 +335,18 @@ impl Tally {
                     "ignored" => self.ignored += count,
                     _ => {}
                 }
+            }
+        }
+    }
+
+    /// Adds what the crash suite says: the mixed run counts as one test, and so does each planted bug.
+    fn read_outcome(&mut self, outcome: &Value) {
+        let bugs = outcome["planted_bugs"].as_array().into_iter().flatten();
+        for part in outcome.get("mixed").into_iter().chain(bugs) {
+            if part["passed"] == true {
+                self.passed += 1;
+            } else {
+                self.failed += 1;
             }
         }
     }
@@ -379,6 +428,7 @@ mod tests {
                 Stage::Outside(PgVersion::V15),
                 Stage::Install(PgVersion::V17),
                 Stage::OutsideSubset(PgVersion::V17),
+                Stage::Crashes(PgVersion::V15),
             ]
         );
     }
@@ -391,10 +441,21 @@ mod tests {
             [
                 Stage::Servers(PgVersion::V17),
                 Stage::Install(PgVersion::V17),
-                Stage::Outside(PgVersion::V17)
+                Stage::Outside(PgVersion::V17),
+                Stage::Crashes(PgVersion::V17),
             ]
         );
         assert_eq!(plan(None, Tier::Unit), [Stage::Unit]);
+    }
+
+    #[test]
+    fn each_part_of_the_crash_suite_counts_as_a_test() {
+        let mut tally = Tally::default();
+        tally.read_outcome(&serde_json::json!({
+            "mixed": {"passed": true}, "planted_bugs": [{"passed": true}, {"passed": false}, {}],
+        }));
+        tally.read_outcome(&Value::Null);
+        assert_eq!((tally.passed, tally.failed, tally.ignored), (2, 2, 0));
     }
 
     #[test]

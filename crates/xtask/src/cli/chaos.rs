@@ -118,6 +118,7 @@ impl Chaos {
                 ));
             }
             outcome["mixed"] = json!(report);
+            outcome["mixed"]["passed"] = json!(report.verdict.violations().is_empty());
         }
         if parts.contains(&Part::Trials) {
             let outcomes = trials::run(version, &trials, &diary)?;
