@@ -86,8 +86,16 @@ const CHANGING: [&[u8]; 6] = [
     b"/message_post ",
 ];
 
-fn pass(state: &State, mut client: TcpStream, upstream: &str) -> io::Result<()> {
-    let mut server = TcpStream::connect(upstream)?;
+fn pass(state: &State, client: TcpStream, upstream: &str) -> io::Result<()> {
+    let server = TcpStream::connect(upstream)?;
+    let passed = exchange(state, &client, &server);
+    // However it ended: a client whose server was killed sees it go, as it would without us, and does not wait for its timeout.
+    let _ = client.shutdown(Shutdown::Both);
+    let _ = server.shutdown(Shutdown::Both);
+    passed
+}
+
+fn exchange(state: &State, mut client: &TcpStream, mut server: &TcpStream) -> io::Result<()> {
     let mut head = [0; 4096];
     let length = client.read(&mut head)?;
     server.write_all(&head[..length])?;
@@ -115,13 +123,13 @@ fn pass(state: &State, mut client: TcpStream, upstream: &str) -> io::Result<()> 
     } else {
         io::copy(&mut server, &mut client)?;
     }
-    let _ = client.shutdown(Shutdown::Both);
-    let _ = server.shutdown(Shutdown::Both);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Answers one request per connection, and counts them.
@@ -143,10 +151,26 @@ mod tests {
 
     fn ask(proxy: &Proxy, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", proxy.port)).unwrap();
+        let patience = Some(Duration::from_secs(10));
+        stream.set_read_timeout(patience).unwrap();
         write!(stream, "POST {path} HTTP/1.1\r\n\r\n").unwrap();
         let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
+        if let Err(error) = stream.read_to_string(&mut answer) {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+        }
         answer
+    }
+
+    #[test]
+    fn a_server_that_dies_takes_the_connection_with_it() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy = Proxy::start(&listener.local_addr().unwrap().to_string()).unwrap();
+        thread::spawn(move || {
+            let (server, _) = listener.accept().unwrap();
+            // Closed over a request that nobody read: the system sends a reset, as it does when the process is killed.
+            let _ = server.peek(&mut [0]);
+        });
+        assert_eq!(ask(&proxy, "/json/2/res.partner/search"), "");
     }
 
     #[test]
