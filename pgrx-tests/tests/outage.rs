@@ -58,6 +58,34 @@ fn a_stopped_odoo_costs_no_attempt_and_comes_back_by_itself() {
     });
 }
 
+/// Calls that stood in line when the endpoint went are one incident: they do not put the first probe off by half a minute.
+#[test]
+fn many_calls_that_fail_together_open_the_circuit_once() {
+    let bench = Bench::builder()
+        .setting("etl.batch_rows", "1")
+        .option("max_in_flight", json!(16))
+        .start();
+    let (mut db, sim) = (bench.client(), bench.sim());
+    let many = "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key)
+        SELECT 'res.partner', 'create', jsonb_build_object('name', 'N' || n), gen_random_uuid() FROM generate_series(1, 300) n";
+    // It has to learn how much the endpoint bears before its line is long.
+    db.batch_execute(many).unwrap();
+    eventually(PATIENCE, "all rows to be delivered", || {
+        db.count("done") == 300
+    });
+    sim.stop();
+    db.batch_execute(many).unwrap();
+    let now = "SELECT failures, (SELECT count(*) FROM etl.claims)::int FROM etl.connection_state";
+    let mut failures = 0;
+    eventually(PATIENCE, "every call to be back", || {
+        let row = db.query_one(now, &[]).unwrap();
+        failures = row.get(0);
+        failures >= 5 && row.get::<_, i32>(1) == 0
+    });
+    // Five is an open circuit; a machine that stood still may have seen a probe fail.
+    assert!(failures <= 6, "{failures} failures of one incident");
+}
+
 /// An answer of "too many" is obeyed: nothing is sent before its time, and no attempt is burnt.
 #[test]
 fn retry_after_is_obeyed() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pg_etl_core::breaker::Asked;
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::Endpoint;
 use pg_etl_core::outbox::{Claim, OutboundConfig};
@@ -140,7 +141,7 @@ impl Engine {
                 return Ok(Found::Nothing);
             }
             Err(failure) => {
-                self.learn(name, Some(&failure))?;
+                self.learn(name, Asked::Call, Some(&failure))?;
                 return Ok(Found::Nothing);
             }
         };

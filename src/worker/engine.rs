@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pg_etl_core::breaker::Asked;
 use pg_etl_core::outbox::OutboundConfig;
 
 use super::claiming::{Found, prepare};
@@ -165,7 +166,7 @@ impl Engine {
             let written = self.write_down();
             self.note(written);
         }
-        for (connection, lesson) in lessons {
+        for (connection, asked, lesson) in lessons {
             let failure = match lesson {
                 Teaches::Nothing => continue,
                 Teaches::Answered => None,
@@ -173,7 +174,7 @@ impl Engine {
             };
             let learned = self
                 .keep_fields(&connection)
-                .and_then(|()| self.learn(&connection, failure.as_ref()));
+                .and_then(|()| self.learn(&connection, asked, failure.as_ref()));
             self.note(learned);
         }
         let mut looks = self.must_look();
@@ -292,7 +293,7 @@ impl Engine {
         written
     }
 
-    fn take_results(&mut self) -> Vec<(String, Teaches)> {
+    fn take_results(&mut self) -> Vec<(String, Asked, Teaches)> {
         let mut lessons = Vec::new();
         for finished in self.pool.take() {
             match finished {
@@ -391,7 +392,7 @@ impl Engine {
         };
         match transaction(|| prepare(lane))? {
             Ok(()) => {}
-            Err(failure) => return self.learn(name, Some(&failure)),
+            Err(failure) => return self.learn(name, Asked::Probe, Some(&failure)),
         }
         if let Some(client) = lane.known_client().cloned() {
             lane.probing = true;

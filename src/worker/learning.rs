@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pg_etl_core::breaker::{self, Effect};
+use pg_etl_core::breaker::{self, Asked, Effect};
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::outbox::Outcome;
 
@@ -16,15 +16,21 @@ const OK_EVERY: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Writes down what an answer, or its absence, says about the connection, and opens or closes it accordingly.
-    pub(super) fn learn(&mut self, name: &str, failure: Option<&Failure>) -> Result<(), Aborted> {
+    pub(super) fn learn(
+        &mut self,
+        name: &str,
+        asked: Asked,
+        failure: Option<&Failure>,
+    ) -> Result<(), Aborted> {
         let Some(lane) = self.lanes.get_mut(name) else {
             return Ok(());
         };
-        let effect = breaker::effect(failure, lane.look.failures, &mut rand::rng());
+        let effect = breaker::effect(asked, failure, lane.look.failures, &mut rand::rng());
         let fresh = lane
             .last_ok_written
             .is_none_or(|at| at.elapsed() >= OK_EVERY);
-        if effect == Effect::Close && lane.look.failures == 0 && !fresh {
+        let nothing_new = effect == Effect::Close && lane.look.failures == 0 && !fresh;
+        if nothing_new || effect == Effect::Known {
             return Ok(());
         }
         let client = lane.known_client();
@@ -47,6 +53,7 @@ impl Engine {
                 (lesson.class, lesson.error, lesson.remedy) = (None, None, None);
             }
             Effect::Count => lesson.failures += 1,
+            Effect::Known => {}
             Effect::Open { probe_in } => {
                 lesson.failures = (lesson.failures + 1).max(OPEN_AT);
                 lesson.probe_in = Some(probe_in.as_secs_f64());

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use pg_etl_core::backoff::Backoff;
+use pg_etl_core::breaker::Asked;
 use pg_etl_core::failure::ErrorClass;
 use pg_etl_core::outbox::{Answer, Settled, Status, decide};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
@@ -101,7 +102,7 @@ impl Unsettled {
 impl Engine {
     /// Takes what a thread brought: decides on every row, lets go what follows a row that must come again, and tells the
     /// connection. Nothing is written here.
-    pub(super) fn take_in(&mut self, finished: Finished) -> Option<(String, Teaches)> {
+    pub(super) fn take_in(&mut self, finished: Finished) -> Option<(String, Asked, Teaches)> {
         let (connection, id, outcomes, call) = match finished {
             Finished::Probed { connection, result } => {
                 if let Some(lane) = self.lanes.get_mut(&connection) {
@@ -110,6 +111,7 @@ impl Engine {
                 }
                 return Some((
                     connection,
+                    Asked::Probe,
                     result.map_or_else(Teaches::Failed, |()| Teaches::Answered),
                 ));
             }
@@ -157,7 +159,7 @@ impl Engine {
             let unsettled = Unsettled::new(&connection, id, decided.rows, calls);
             self.unsettled.push_back(unsettled);
         }
-        Some((connection, lesson))
+        Some((connection, Asked::Call, lesson))
     }
 
     /// A connection that may not be used or was set anew, and a worker whose time is over, give back what they have not sent. Whether there was any.
