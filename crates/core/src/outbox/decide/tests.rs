@@ -21,15 +21,17 @@ fn upsert(id: i64, key: i64) -> RawRow {
     }
 }
 
-/// Claims the rows, takes every batch that may go, and decides on these outcomes.
-fn decided(rows: Vec<RawRow>, outcomes: Vec<(i64, Outcome)>) -> Decided {
-    let config = OutboundConfig {
+fn config() -> OutboundConfig {
+    OutboundConfig {
         namespace: "pg_etl_test".to_owned(),
         ..OutboundConfig::default()
-    };
-    let terms = Terms {
+    }
+}
+
+fn terms(config: &OutboundConfig) -> Terms<'_> {
+    Terms {
         connection: "odoo",
-        config: &config,
+        config,
         defaults: Defaults {
             max_batch: 500,
             patience: Patience {
@@ -41,7 +43,10 @@ fn decided(rows: Vec<RawRow>, outcomes: Vec<(i64, Outcome)>) -> Decided {
                 unknown_grace: Duration::from_secs(150),
             },
         },
-    };
+    }
+}
+
+fn claim(rows: Vec<RawRow>) -> Claim {
     let claimed = ClaimedRows {
         claim: 1,
         rows,
@@ -49,12 +54,25 @@ fn decided(rows: Vec<RawRow>, outcomes: Vec<(i64, Outcome)>) -> Decided {
         urgent: i64::MIN,
         suspect: false,
     };
-    let (mut claim, refused) = Claim::plan(claimed, &terms, &|_| None, &Pace::default());
+    let config = config();
+    let (claim, refused) = Claim::plan(claimed, &terms(&config), &|_| None, &Pace::default());
     assert!(refused.is_empty());
+    claim
+}
+
+/// Claims the rows, takes every batch that may go, and decides on these outcomes.
+fn decided(rows: Vec<RawRow>, outcomes: Vec<(i64, Outcome)>) -> Decided {
+    let mut claim = claim(rows);
     while let Some((place, _)) = claim.next() {
         claim.take(place);
     }
-    decide(&mut claim, outcomes, &terms, &mut StdRng::seed_from_u64(3))
+    let config = config();
+    decide(
+        &mut claim,
+        outcomes,
+        &terms(&config),
+        &mut StdRng::seed_from_u64(3),
+    )
 }
 
 fn failed(class: ErrorClass) -> Outcome {
@@ -114,4 +132,24 @@ fn what_waits_behind_a_row_that_comes_again_goes_back_unsent() {
     assert_eq!(rows.len(), 2);
     assert_eq!((rows[1].id, rows[1].status), (2, Status::Queued));
     assert!(rows[1].refund && rows[1].wait.is_zero());
+}
+
+#[test]
+fn a_create_that_was_sent_before_writes_its_references_where_the_record_is_there() {
+    let changes = |attempts| {
+        let mut child = upsert(1, 7);
+        child.operation = "create".to_owned();
+        child.payload = Some(r#"{"name": "child", "parent_id": {"key": "8"}}"#.to_owned());
+        child.attempts = attempts;
+        let mut claim = claim(vec![child, upsert(2, 8)]);
+        let parent = claim.next().and_then(|(place, _)| claim.take(place));
+        assert_eq!(parent.map(|batch| batch.rows[0].id), Some(2));
+        claim.remember(2, 70);
+        claim.held.remove(&2);
+        let child = claim.next().and_then(|(place, _)| claim.take(place));
+        child.and_then(|mut batch| batch.rows.remove(0).changes)
+    };
+    assert_eq!(changes(1), None);
+    let written = changes(2).expect("what a circle may have cut off");
+    assert_eq!(written.keys().collect::<Vec<_>>(), ["parent_id"]);
 }
