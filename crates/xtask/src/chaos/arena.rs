@@ -209,8 +209,11 @@ impl Arena {
     /// Lets the first worker that passes `point` kill itself. False: none did within `limit`.
     pub fn kill_worker_at(&self, point: &str, limit: Duration) -> Result<bool> {
         let token = self.dir.join(point);
-        fs::write(&token, "")?;
-        ServerUser::find()?.own(&token)?;
+        // Under its name at once and whole: a worker may take it the moment it is there.
+        let unnamed = self.dir.join("unnamed");
+        fs::write(&unnamed, "")?;
+        ServerUser::find()?.own(&unnamed)?;
+        fs::rename(&unnamed, &token)?;
         let deadline = Instant::now() + limit;
         while token.exists() {
             if Instant::now() > deadline {
