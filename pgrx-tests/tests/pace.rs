@@ -191,5 +191,6 @@ fn poison_costs_its_neighbours_few_calls() {
     assert_eq!((db.count("done"), db.count("failed")), (1981, 20));
     let loads = sim.calls("load").len();
     println!("{loads} calls for 2000 rows, 20 of them bad");
-    assert!(loads <= 100, "{loads} calls");
+    // Small ones: a refused call is lost work for all its rows.
+    assert!(loads <= 200, "{loads} calls");
 }
