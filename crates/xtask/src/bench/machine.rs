@@ -41,7 +41,13 @@ impl Machine {
             cpu,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gb: (kilobytes / 1_048_576.0 * 10.0).round() / 10.0,
-            kernel: kernel.trim().to_owned(),
+            // What distributions and hosts append says nothing of it.
+            kernel: kernel
+                .trim()
+                .split('-')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             fsync_p50_ms: percentile(&fsync, 0.5),
             fsync_p99_ms: percentile(&fsync, 0.99),
             postgres,
