@@ -75,7 +75,7 @@ impl Claim {
         let mut by_key: HashMap<String, Vec<(String, String)>> = HashMap::new();
         // What follows a delete of its record is about one that is not made yet: the one that we know will be gone.
         let mut deleted = HashSet::new();
-        let mut sent_before = HashSet::new();
+        let mut made_before = HashSet::new();
         for mut raw in claimed.rows {
             if let Some(key) = raw.key {
                 if deleted.contains(&key) {
@@ -111,8 +111,8 @@ impl Claim {
                         by_key.entry(key).or_default().push(record);
                     }
                     claimed.max_batch = pace.rows(&claimed.row.model, claimed.max_batch);
-                    if own || row.attempts > 1 {
-                        sent_before.insert(id);
+                    if own {
+                        made_before.insert(id);
                     }
                     planned.push(claimed);
                 }
@@ -122,7 +122,7 @@ impl Claim {
         }
         for claimed in &mut planned {
             known.find_references(claimed, &by_key);
-            if sent_before.contains(&claimed.row.id) {
+            if made_before.contains(&claimed.row.id) {
                 finish_references(claimed);
             }
             if let Some(row) = held.get_mut(&claimed.row.id) {

@@ -60,8 +60,8 @@ impl Known<'_> {
     }
 }
 
-/// A create that was sent before may have made its record and not come to its second step: it touches the record no more, but what
-/// was cut off is still to be written.
+/// A create whose first step made the record, and whose second one did not go: it touches the record no more, but what was cut off
+/// is still to be written.
 pub(super) fn finish_references(claimed: &mut Claimed) {
     if claimed.row.operation != Operation::Create {
         return;

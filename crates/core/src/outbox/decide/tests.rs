@@ -135,12 +135,12 @@ fn what_waits_behind_a_row_that_comes_again_goes_back_unsent() {
 }
 
 #[test]
-fn a_create_that_was_sent_before_writes_its_references_where_the_record_is_there() {
-    let changes = |attempts| {
+fn a_create_that_made_its_record_and_was_not_over_writes_its_references() {
+    let changes = |attempts, own| {
         let mut child = upsert(1, 7);
         child.operation = "create".to_owned();
         child.payload = Some(r#"{"name": "child", "parent_id": {"key": "8"}}"#.to_owned());
-        child.attempts = attempts;
+        (child.attempts, child.own) = (attempts, own);
         let mut claim = claim(vec![child, upsert(2, 8)]);
         let parent = claim.next().and_then(|(place, _)| claim.take(place));
         assert_eq!(parent.map(|batch| batch.rows[0].id), Some(2));
@@ -149,7 +149,8 @@ fn a_create_that_was_sent_before_writes_its_references_where_the_record_is_there
         let child = claim.next().and_then(|(place, _)| claim.take(place));
         child.and_then(|mut batch| batch.rows.remove(0).changes)
     };
-    assert_eq!(changes(1), None);
-    let written = changes(2).expect("what a circle may have cut off");
+    assert_eq!(changes(1, false), None);
+    assert_eq!(changes(2, false), None, "the record may be another row's");
+    let written = changes(2, true).expect("what a circle may have cut off");
     assert_eq!(written.keys().collect::<Vec<_>>(), ["parent_id"]);
 }
