@@ -17,57 +17,60 @@ WITH seen AS MATERIALIZED (
    ORDER BY q.rank, q.id LIMIT $4)
 ),
 -- Rows of one record that were tried before may have gone as one, and may have taken effect: an older one that went again by itself
--- would set the record back. What is due of them comes along, whatever the window is.
+-- would set the record back. What is due of them comes along, whatever the window is. A row is as urgent as what waits behind it.
 win AS MATERIALIZED (
-  SELECT s.id, s.k, s.lot, s.rank, s.fresh FROM seen s
-  UNION ALL
-  SELECT m.id, d.k, m.lot, m.rank, false
-  FROM (SELECT DISTINCT s.k FROM seen s WHERE s.k IS NOT NULL AND NOT s.fresh) d
-  CROSS JOIN LATERAL (
-    SELECT q.id, q.lot, q.rank, q.fresh, q.due FROM etl.queue q
-    WHERE q.connection = $1 AND q.key_hash = d.k ORDER BY q.id LIMIT 2000) m
-  WHERE NOT m.fresh AND m.due <= now() AND NOT EXISTS (SELECT FROM seen s WHERE s.id = m.id)
+  SELECT u.id, u.k, u.lot, u.fresh, u.rank AS own, min(u.rank) OVER back AS rank,
+         u.k IS NOT NULL AND NOT u.fresh AND coalesce(NOT lead(u.fresh) OVER back, false) AS follows
+  FROM (
+    SELECT s.id, s.k, s.lot, s.rank, s.fresh FROM seen s
+    UNION ALL
+    SELECT m.id, d.k, m.lot, m.rank, false
+    FROM (SELECT DISTINCT s.k FROM seen s WHERE s.k IS NOT NULL AND NOT s.fresh) d
+    CROSS JOIN LATERAL (
+      SELECT q.id, q.lot, q.rank, q.fresh, q.due FROM etl.queue q
+      WHERE q.connection = $1 AND q.key_hash = d.k ORDER BY q.id LIMIT 2000) m
+    WHERE NOT m.fresh AND m.due <= now() AND NOT EXISTS (SELECT FROM seen s WHERE s.id = m.id)
+  ) u
+  WINDOW back AS (PARTITION BY coalesce(u.k, u.id), u.k IS NULL ORDER BY u.id DESC)
 ),
 busy AS MATERIALIZED (SELECT DISTINCT unnest(c.keys) AS k FROM etl.claims c WHERE c.connection = $1),
 -- Per key the first id that must wait: the key is on its way, an older row of it is not in this window, or it is held.
 bar AS MATERIALIZED (
-  SELECT w.k, least(
-    CASE WHEN EXISTS (SELECT FROM busy b WHERE b.k = w.k) THEN 0 END,
+  SELECT w.k, CASE WHEN EXISTS (SELECT FROM busy b WHERE b.k = w.k) THEN 0 ELSE least(
     (SELECT b.id FROM etl.queue b
      WHERE b.connection = $1 AND b.key_hash = w.k AND b.id < w.hi AND NOT b.id = ANY (w.ids) ORDER BY b.id LIMIT 1),
     CASE WHEN (SELECT EXISTS (SELECT FROM etl.holds h WHERE h.connection = $1))
-      THEN (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND NOT h.deletes_only AND h.until > now()) END) AS id
+      THEN (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND NOT h.deletes_only AND h.until > now()) END) END AS id
   FROM (SELECT k, max(id) AS hi, array_agg(id) AS ids FROM win WHERE k IS NOT NULL GROUP BY k) w
 ),
+-- What does not wait, the most urgent first.
+may AS MATERIALIZED (
+  SELECT w.id, row_number() OVER (ORDER BY w.rank, w.id) AS nth FROM win w LEFT JOIN bar b ON b.k = w.k WHERE b.id IS NULL OR w.id < b.id
+),
 -- A row that somebody has locked is left alone, and with it the younger rows of its key. The queue's row is locked too: one that was
--- replaced since this statement began is not taken, for its successor cannot be seen.
+-- replaced since this statement began is not taken, for its successor cannot be seen. Few are locked that are not taken.
 got AS MATERIALIZED (
   SELECT o.id, CASE WHEN pg_column_compression(o.payload) IS NULL THEN pg_column_size(o.payload)
                     ELSE octet_length(o.payload::text) END AS bytes,
          o.operation = 'call' AND NOT o.payload ? 'unless' AS once
   FROM ops.odoo_outbox o JOIN etl.queue q ON q.id = o.id
-  WHERE o.id = ANY (ARRAY(SELECT w.id FROM win w LEFT JOIN bar b ON b.k = w.k WHERE b.id IS NULL OR w.id < b.id))
+  WHERE o.id = ANY (ARRAY(SELECT m.id FROM may m WHERE m.nth - 2000 <= $14))
     AND o.status = 'queued' AND coalesce(o.connection, 'odoo') = $1
     AND NOT (o.operation = 'delete' AND EXISTS (SELECT FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = q.key_hash
       AND h.deletes_only AND h.until > now() AND h.after_id < o.id))
   FOR UPDATE OF o, q SKIP LOCKED
 ),
--- What is cut off for its bytes or its number is the least urgent; a row is as urgent as what waits behind it. Rows that come along
--- have some room more.
+-- What is cut off for its bytes or its number is the least urgent. Rows that come along have some room more.
 free AS MATERIALIZED (
-  SELECT x.id, x.k, x.lot, x.bytes FROM (
-    SELECT w.id, w.k, w.lot, w.bytes,
-           bool_and(w.taken AND w.bytes_before / CASE WHEN w.follows THEN 2 ELSE 1 END < $7 AND w.nth - CASE WHEN w.follows THEN 2000 ELSE 0 END <= $14)
-             OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS free
-    FROM (SELECT v.id, v.k, v.lot, v.follows, coalesce(g.bytes, 0) AS bytes, count(g.id) OVER urgent AS nth,
-                 coalesce(sum(g.bytes) OVER urgent, 0) - coalesce(g.bytes, 0) AS bytes_before,
-                 g.id IS NOT NULL AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER urgent <= $12) AS taken
-          FROM (SELECT w.id, w.k, w.lot,
-                       min(w.rank) OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id DESC) AS rank,
-                       w.k IS NOT NULL AND NOT w.fresh AND coalesce(NOT lag(w.fresh) OVER (PARTITION BY w.k ORDER BY w.id), false) AS follows
-                FROM win w) v
-          LEFT JOIN got g ON g.id = v.id WINDOW urgent AS (ORDER BY v.rank, v.id)) w) x
-  WHERE x.free
+  SELECT x.id, x.k, x.lot, x.bytes, x.own, x.fresh AND x.over AND x.may AS cut,
+         bool_and(x.taken AND NOT x.over) OVER (PARTITION BY coalesce(x.k, x.id), x.k IS NULL ORDER BY x.id) AS free
+  FROM (
+    SELECT w.id, w.k, w.lot, w.own, w.fresh, coalesce(g.bytes, 0) AS bytes, m.id IS NOT NULL AS may,
+           g.id IS NOT NULL AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER urgent <= $12) AS taken,
+           coalesce(m.nth - 2000 > $14, false)
+             OR (coalesce(sum(g.bytes) OVER urgent, 0) - coalesce(g.bytes, 0)) / CASE WHEN w.follows THEN 2 ELSE 1 END >= $7
+             OR count(g.id) OVER urgent - CASE WHEN w.follows THEN 2000 ELSE 0 END > $14 AS over
+    FROM win w LEFT JOIN may m ON m.id = w.id LEFT JOIN got g ON g.id = w.id WINDOW urgent AS (ORDER BY w.rank, w.id)) x
 ),
 -- Rows that were in the hands of a worker when it died go by themselves, half of them at a time: a claim takes rows of one lot, or
 -- of none. Of which, the row with the smallest id says: no older row of its key is free, so there is always progress.
@@ -76,7 +79,8 @@ chosen AS MATERIALIZED (
     SELECT f.id, f.k, f.bytes, f.lot,
            bool_and(f.lot IS NOT DISTINCT FROM l.lot)
              OVER (PARTITION BY coalesce(f.k, f.id), f.k IS NULL ORDER BY f.id) AS mine
-    FROM free f CROSS JOIN (SELECT o.lot FROM free o ORDER BY o.id LIMIT 1) l) y
+    FROM free f CROSS JOIN (SELECT o.lot FROM free o WHERE o.free ORDER BY o.id LIMIT 1) l
+    WHERE f.free) y
   WHERE y.mine
 ),
 dequeued AS (DELETE FROM etl.queue q WHERE q.id = ANY (ARRAY(SELECT c.id FROM chosen c))),
@@ -100,12 +104,16 @@ SELECT lap.rank AS lap_rank, lap.id AS lap_id, due_lap.due AS due_lap_due, due_l
        coalesce(m.priority, 0)::int AS priority,
        coalesce(m.odoo_id, CASE WHEN m.record_key IS NOT NULL THEN (SELECT l.odoo_id FROM etl.links l
          WHERE l.connection = m.connection AND l.model = m.model AND l.digest = md5(m.record_key)::uuid AND l.record_key = m.record_key) END) AS odoo_id, m.k AS key, m.lot, m.odoo_id IS NOT NULL AS own
--- NULL: the window reached the end, the next lap starts at the beginning. So it does when bytes cut the window short: what was cut
--- off is free to go.
+-- NULL: the window reached the end, the next lap starts at the beginning. What was cut off is where this one goes on.
 FROM (VALUES (1)) one
-LEFT JOIN (SELECT max(w.rank) FILTER (WHERE w.fresh) AS rank,
-                  max(w.id) FILTER (WHERE w.fresh AND w.rank = (SELECT max(f.rank) FROM seen f WHERE f.fresh)) AS id
-           FROM seen w HAVING count(*) FILTER (WHERE w.fresh) >= $4 AND (SELECT coalesce(sum(g.bytes), 0) FROM got g) < $7 AND (SELECT count(*) FROM got) <= $14) lap ON true
+LEFT JOIN (
+  SELECT coalesce(l.rank, $2) AS rank, coalesce(l.id, $3) AS id
+  FROM (VALUES (1)) here
+  LEFT JOIN (SELECT f.own AS rank, f.id FROM free f WHERE f.cut ORDER BY f.own, f.id LIMIT 1) cut ON true
+  LEFT JOIN LATERAL (SELECT s.rank, s.id FROM seen s WHERE s.fresh AND (cut.id IS NULL OR (s.rank, s.id) < (cut.rank, cut.id))
+    ORDER BY s.rank DESC, s.id DESC LIMIT 1) l ON true
+  WHERE cut.id IS NOT NULL OR (SELECT count(*) FROM seen s WHERE s.fresh) >= $4
+) lap ON true
 LEFT JOIN (SELECT (extract(epoch FROM max(w.due)) * 1000000)::bigint AS due,
                   max(w.id) FILTER (WHERE w.due = (SELECT max(due) FROM seen)) AS id
            FROM seen w HAVING count(w.due) >= greatest($4 / 4, 1)) due_lap ON true

@@ -236,6 +236,52 @@ mod tests {
     }
 
     #[pg_test]
+    fn a_lap_goes_on_where_a_claim_was_cut_short() {
+        set_up();
+        let blocked = insert_row("record_key => 'ada'; next_run_at => now() + interval '1 hour'");
+        let behind: Vec<i64> = (0..6).map(|_| insert(Some("ada"))).collect();
+        let rows: Vec<i64> = (0..5).map(|_| insert(None)).collect();
+        let mut hand = Hand::default();
+        // A large step past those that wait; it ends where enough rows were found.
+        let first = hand.claim_within(Cursor::START, 9, 2, i64::MAX);
+        assert_eq!(
+            (ids(&first), first.cursor.fresh),
+            (rows[..2].to_vec(), (0, rows[1])),
+            "{blocked} holds back {behind:?}"
+        );
+        let none = hand.claim_within(first.cursor, 100, 0, i64::MAX);
+        assert_eq!(
+            (ids(&none), none.cursor.fresh),
+            (Vec::new(), first.cursor.fresh),
+            "what was cut off comes next"
+        );
+        let second = hand.claim_within(first.cursor, 100, 100, 1);
+        assert_eq!(
+            (ids(&second), second.cursor.fresh),
+            (rows[2..3].to_vec(), (0, rows[2])),
+            "so does what bytes cut off"
+        );
+        let last = hand.claim_within(second.cursor, 100, 100, i64::MAX);
+        assert_eq!(
+            (ids(&last), last.cursor),
+            (rows[3..].to_vec(), Cursor::START)
+        );
+    }
+
+    #[pg_test]
+    fn a_claim_cut_short_takes_what_urgent_rows_wait_for() {
+        set_up();
+        let usual: Vec<i64> = (0..3).map(|_| insert(None)).collect();
+        let first = insert(Some("ada"));
+        let urgent = insert_row("record_key => 'ada'; priority => 5");
+        let mut hand = Hand::default();
+        let claimed = hand.claim_within(Cursor::START, 100, 2, i64::MAX);
+        assert_eq!(ids(&claimed), [first, urgent]);
+        let rest = hand.claim_within(claimed.cursor, 100, 100, i64::MAX);
+        assert_eq!(ids(&rest), usual);
+    }
+
+    #[pg_test]
     fn an_earlier_delivery_names_the_record() {
         set_up();
         run("INSERT INTO etl.links VALUES ('odoo', 'res.partner', md5('ada')::uuid, 'ada', 77)");

@@ -117,9 +117,20 @@ impl Hand {
     }
 
     pub fn claim_from(&mut self, cursor: Cursor, rows: usize, bytes: i64) -> ClaimedRows {
+        self.claim_within(cursor, rows, rows, bytes)
+    }
+
+    /// `rows` of a window that is larger.
+    pub fn claim_within(
+        &mut self,
+        cursor: Cursor,
+        window: usize,
+        rows: usize,
+        bytes: i64,
+    ) -> ClaimedRows {
         let wanted = Wanted {
             urgent: i64::MIN,
-            window: rows,
+            window,
             connection: "odoo",
             cursor,
             rows,

@@ -27,6 +27,8 @@ const MOST_CLAIMS: usize = 16;
 /// Rows that one connection has in hand, and that one claim takes.
 const MOST_HELD: usize = 10_000;
 const MOST_CLAIMED: usize = 2_000;
+/// Rows of one window, at most.
+const LONGEST_STRIDE: usize = 20_000;
 /// The next claim is made when no more is in hand than goes in this time.
 const DRY: Duration = Duration::from_millis(100);
 /// A claim takes what is delivered in this time: enough to make its cost small, and little enough for urgent rows to get past.
@@ -113,7 +115,8 @@ impl Engine {
         };
         let (owner, statements, cursor) = (self.owner, &mut self.statements, lane.cursor);
         let urgent = lane.urgent;
-        let window = (rows / lane.shrink).max(1);
+        let rows = (rows / lane.shrink).max(1);
+        let window = (rows * lane.stride).min(LONGEST_STRIDE.max(rows));
         let claimed = transaction(|| {
             namespace_is_sound(&config)?;
             prepare(lane)?;
@@ -159,8 +162,12 @@ impl Engine {
             return Ok(Found::Nothing);
         }
         if claimed.rows.is_empty() {
+            if lane.shrink == 1 {
+                lane.stride = lane.stride.saturating_mul(4).min(LONGEST_STRIDE);
+            }
             return Ok(Found::Passed);
         }
+        lane.stride = 1;
         crate::chaos::point(crate::chaos::Point::AfterClaim);
         lane.blocked_until = None;
         lane.shrink = (lane.shrink / 2).max(1);
@@ -198,6 +205,7 @@ impl Engine {
             "pg_etl: {window} rows of connection \"{name}\" cannot be claimed: {}",
             aborted.message
         );
+        lane.stride = 1;
         if window > 1 {
             lane.shrink = lane.shrink.saturating_mul(8);
         } else {

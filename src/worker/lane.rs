@@ -21,6 +21,8 @@ pub struct Lane {
     pub cursor: Cursor,
     pub lap: Lap,
     pub urgent: i64,
+    /// By how much windows are larger than what is claimed: many rows wait for others, and are walked past in large steps.
+    pub stride: usize,
     /// By how much windows are smaller than usual, because a claim was aborted; at least 1.
     pub shrink: usize,
     pub probing: bool,
@@ -53,6 +55,7 @@ impl Lane {
             cursor: Cursor::START,
             lap: Lap::default(),
             urgent: i64::MIN,
+            stride: 1,
             shrink: 1,
             probing: false,
             was_set_anew: false,
