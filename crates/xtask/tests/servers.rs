@@ -19,7 +19,8 @@ fn a_cluster_lives_through_stops_and_crashes() {
         cluster
             .psql(
                 "postgres",
-                "COPY (SELECT 1) TO PROGRAM 'test \"$ETL_CANARY\" = seen'"
+                // Reads what it is given: a program that does not may be gone before Postgres has written it.
+                "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null && test \"$ETL_CANARY\" = seen'"
             )
             .unwrap(),
         ""
