@@ -15,6 +15,17 @@ use crate::progress::Step;
 /// How much of a failed command's output is shown.
 const TAIL_BYTES: u64 = 4_000;
 
+/// This program once more. What it was started from may have been built anew since, so it is not looked up by name where the system
+/// keeps hold of it.
+pub fn this_program() -> Result<Command> {
+    let kept = Path::new("/proc/self/exe");
+    if kept.exists() {
+        return Ok(Command::new(kept));
+    }
+    let named = std::env::current_exe().context("this program has no name")?;
+    Ok(Command::new(named))
+}
+
 /// Runs to the end and gives standard output, trimmed.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = show(command);

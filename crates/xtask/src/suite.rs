@@ -293,7 +293,7 @@ fn crashes(version: PgVersion, tally: &mut Tally) -> Result<()> {
     let dir = place::temporary_dir("crashes")?;
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let outcome = dir.join("outcome.json");
-    let mut chaos = Command::new(std::env::current_exe().context("this program has no name")?);
+    let mut chaos = command::this_program()?;
     chaos
         .args(["chaos", "--short", "--pg", version.major(), "--json"])
         .arg(&outcome);

@@ -25,10 +25,10 @@ pub mod workload;
 pub mod world;
 
 use std::fs::File;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::command;
 use crate::ext::{self, Build};
 use crate::pg::{PgVersion, private};
 use crate::place;
@@ -43,7 +43,7 @@ pub fn in_own_installation(name: &str, version: PgVersion) -> Result<Option<bool
     if private::root().as_deref() == Some(root.as_path()) {
         return Ok(None);
     }
-    let mut again = Command::new(std::env::current_exe().context("this program has no name")?);
+    let mut again = command::this_program()?;
     again
         .args(std::env::args_os().skip(1))
         .env(private::ENV_ROOT, &root);

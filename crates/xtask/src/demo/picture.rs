@@ -1,13 +1,15 @@
 //! The README's picture: what the demo prints, as an SVG.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::command;
+
 /// Runs the demo once more as a process of its own and draws its output.
 pub fn draw(file: &Path, arguments: &[String]) -> Result<()> {
-    let output = Command::new(std::env::current_exe()?)
+    let output = command::this_program()?
         .arg("demo")
         .args(arguments)
         .env("CLICOLOR_FORCE", "1")
