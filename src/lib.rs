@@ -1,7 +1,7 @@
 //! pg_etl: keeps Postgres and Odoo in step, from inside Postgres.
 //!
-//! The rooms: [`outbox`] (what goes to Odoo), [`connections`] (where to, and with which secret), [`runs`] (bookkeeping),
-//! [`health`] (is everything in step), [`setup`] (state and its versions), [`worker`] (who does it). Decisions are in
+//! The rooms: [`outbox`] (what goes to Odoo), [`mirror`] (what comes from there), [`connections`] (where to, and with which
+//! secret), [`runs`] (bookkeeping), [`health`] (is everything in step), [`setup`] (state and its versions), [`worker`] (who does it). Decisions are in
 //! `pg_etl_core`; here Postgres is touched. SQL is declared in `sql/schema`, one file per room.
 
 use pgrx::prelude::*;
@@ -12,11 +12,13 @@ mod drop_extension;
 mod error;
 mod gucs;
 mod health;
+mod mirror;
 mod outbox;
 mod reading;
 mod runs;
 mod schema;
 mod setup;
+mod track;
 mod worker;
 
 #[cfg(any(test, feature = "pg_test"))]

@@ -39,8 +39,18 @@ extension_sql_file!(
     requires = ["runs"]
 );
 extension_sql_file!(
+    "../sql/schema/mirror.sql",
+    name = "mirror",
+    requires = ["setup"]
+);
+extension_sql_file!(
+    "../sql/schema/track.sql",
+    name = "track",
+    requires = ["mirror"]
+);
+extension_sql_file!(
     "../sql/schema/health.sql",
     name = "health",
-    requires = ["setup"]
+    requires = ["track"]
 );
 extension_sql_file!("../sql/schema/grants.sql", name = "grants", finalize);

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 
 /// The public views that `etl.setup()` makes: name, text, comment.
-const VIEWS: [(&str, &str, &str); 5] = [
+const VIEWS: [(&str, &str, &str); 6] = [
     (
         "queue_depth",
         include_str!("../sql/views/queue_depth.sql"),
@@ -18,6 +18,11 @@ const VIEWS: [(&str, &str, &str); 5] = [
         "dead_letters",
         include_str!("../sql/views/dead_letters.sql"),
         "Rows that could not be delivered, why, and the statement that sends them again.",
+    ),
+    (
+        "sync_lag",
+        include_str!("../sql/views/sync_lag.sql"),
+        "Each mirror of an Odoo model: how far behind Odoo it is, what it does, what stopped it.",
     ),
     (
         "workers",

@@ -58,7 +58,10 @@ fn functions_that_lend_rights_pin_their_search_path_and_tables_have_policies() {
 
 /// The public functions, and the least role that may call each.
 const CALLABLE: [(&str, &[&str]); 3] = [
-    ("etl_reader", &["health", "health_report"]),
+    (
+        "etl_reader",
+        &["health", "health_report", "tracked_records"],
+    ),
     (
         "etl_operator",
         &[
@@ -69,14 +72,54 @@ const CALLABLE: [(&str, &[&str]); 3] = [
             "explain",
             "finish_run",
             "pause",
+            "pull",
             "replay",
             "replay_failed",
+            "request_pull",
             "resume",
+            "rollback_run",
             "start_run",
             "test_connection",
+            "verify",
         ],
     ),
-    ("etl_admin", &["set_connection", "setup"]),
+    (
+        "etl_admin",
+        &[
+            "backfill",
+            "mirror",
+            "mirror_defaults",
+            "set_connection",
+            "setup",
+            "track",
+            "unmirror",
+            "untrack",
+        ],
+    ),
+];
+
+/// What `etl.mirror()` and `etl.track()` call with the rights of whoever called them.
+const LENT_TO_ADMINS: [&str; 20] = [
+    "_adopt_mirror",
+    "_capture_names",
+    "_capture_source",
+    "_checked_key",
+    "_create_mirror",
+    "_describe",
+    "_forget_track",
+    "_has_column",
+    "_holds",
+    "_key_expression",
+    "_make_sink",
+    "_mirror_id",
+    "_mirror_of",
+    "_must_be_set_up",
+    "_qualified",
+    "_register_mirror",
+    "_register_track",
+    "_tracks_of",
+    "_value_expression",
+    "_write_capture",
 ];
 
 #[test]
@@ -99,9 +142,10 @@ fn each_role_may_call_its_own_functions_and_those_of_lesser_roles() {
             );
         }
     }
-    // Of the private ones, which start with an underscore, only what the views call.
+    // Of the private ones, which start with an underscore, only what the views call, and what is done with the caller's own rights.
     expected
         .extend(["etl_reader", "etl_operator", "etl_admin"].map(|role| format!("{role} _workers")));
+    expected.extend(LENT_TO_ADMINS.map(|function| format!("etl_admin {function}")));
     expected.sort();
     let mut found: Vec<String> = db.all(
         "SELECT DISTINCT concat_ws(' ', r.rolname, p.proname) FROM pg_proc p, pg_roles r WHERE p.pronamespace = 'etl'::regnamespace

@@ -305,6 +305,7 @@ BEGIN
     END IF;
   END LOOP;
   GRANT INSERT ON ops.odoo_outbox TO etl_operator;
+  GRANT DELETE ON ops.odoo_sync_checkpoints TO etl_worker;
   GRANT INSERT, UPDATE, DELETE ON ops.odoo_sync_config TO etl_admin;
 
   PERFORM etl._adopt_view(v.name, v.body, v.comment) FROM etl._views() v;

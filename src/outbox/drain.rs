@@ -6,10 +6,7 @@ use pgrx::prelude::*;
 use serde_json::{Value, json};
 
 use crate::error::complain;
-use crate::worker::{Errand, run_errand};
-
-/// Longest that one call may wait.
-const MAX_TIME: Duration = Duration::from_secs(24 * 3_600);
+use crate::worker::{Errand, checked_max_time, run_errand};
 
 #[pg_extern(sql = false)]
 fn drain_outbox(
@@ -18,7 +15,7 @@ fn drain_outbox(
     dry_run: Option<bool>,
 ) -> pgrx::JsonB {
     crate::setup::must_be_set_up();
-    let max_time = max_time.map_or(Duration::from_secs(15), |interval| duration(&interval));
+    let max_time = checked_max_time(max_time.as_ref(), Duration::from_secs(15));
     let max_rows = max_rows.map(|rows| {
         usize::try_from(rows)
             .ok()
@@ -60,24 +57,6 @@ fn drain_outbox(
         }
     }
     pgrx::JsonB(answer)
-}
-
-fn duration(interval: &pgrx::datum::Interval) -> Duration {
-    let micros = interval.as_micros();
-    let refuse = || -> ! {
-        complain(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            "max_time is out of range",
-        )
-        .hint("Give an interval between 0 and 24 hours, such as '15 s'.")
-        .raise()
-    };
-    let duration = u64::try_from(micros).map_or_else(|_| refuse(), Duration::from_micros);
-    if duration > MAX_TIME {
-        refuse()
-    } else {
-        duration
-    }
 }
 
 /// What a drain would find, per connection.

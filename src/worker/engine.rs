@@ -10,6 +10,7 @@ use pg_etl_core::breaker::Asked;
 use pg_etl_core::outbox::OutboundConfig;
 
 use super::claiming::{Found, prepare};
+use super::intake::Duties;
 use super::job::{self, Finished, Job};
 use super::lane::Lane;
 use super::learning::Teaches;
@@ -19,6 +20,7 @@ use super::session::{Aborted, transaction, transaction_waiting};
 use super::settling::Unsettled;
 use crate::connections::store as connections;
 use crate::gucs;
+use crate::mirror::store::Mirror;
 use crate::outbox::config;
 use crate::outbox::store::{self, Statements, Tally};
 use crate::runs::{self, Counts};
@@ -79,6 +81,12 @@ pub struct Engine {
     pub(super) unsettled: VecDeque<Unsettled>,
     pub(super) totals: Totals,
     pub(super) delivered: i64,
+    /// Whose pulls this worker does, the mirrors that are or will be due, and when it looked.
+    pub(super) duties: Duties,
+    pub(super) mirrors: Vec<Mirror>,
+    pub(super) mirrors_at: Option<Instant>,
+    /// When to look for a backfill; `None`: when somebody commits something.
+    pub(super) backfill_at: Option<Instant>,
     /// Since when the oldest of them waits.
     unsettled_since: Option<Instant>,
     looked_at: Option<Instant>,
@@ -88,7 +96,7 @@ pub struct Engine {
 
 impl Engine {
     /// Takes an owner's number and starts the threads.
-    pub fn start(limits: Limits) -> Result<Self, String> {
+    pub fn start(limits: Limits, duties: Duties) -> Result<Self, String> {
         let (owner, copy) = transaction(|| (owner::become_owner(), connections::move_in()))
             .map_err(|aborted| aborted.message)?;
         if copy {
@@ -107,6 +115,10 @@ impl Engine {
             limits,
             totals: Totals::default(),
             delivered: 0,
+            duties,
+            mirrors: Vec::new(),
+            mirrors_at: None,
+            backfill_at: Some(Instant::now()),
             unsettled_since: None,
             looked_at: None,
             recover_at: None,
@@ -115,7 +127,7 @@ impl Engine {
     }
 
     /// Whether the time of a worker that runs for a caller is over.
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.limits
             .deadline
             .is_some_and(|deadline| Instant::now() >= deadline)
@@ -139,7 +151,7 @@ impl Engine {
     pub fn awaits_answers(&self) -> bool {
         self.lanes
             .values()
-            .any(|lane| lane.probing || lane.on_the_wire() > 0)
+            .any(|lane| lane.probing || lane.on_the_wire() > 0 || lane.intake.is_some())
     }
 
     /// Whether anything is on its way.
@@ -148,11 +160,13 @@ impl Engine {
             || self
                 .lanes
                 .values()
-                .any(|lane| !lane.claims.is_empty() || lane.probing)
+                .any(|lane| !lane.claims.is_empty() || lane.probing || lane.intake.is_some())
     }
 
     /// Somebody committed something: what was blocked may be free.
     pub fn woken(&mut self) {
+        self.mirrors_at = None;
+        self.backfill_at = Some(Instant::now());
         for lane in self.lanes.values_mut() {
             lane.blocked_until = None;
         }
@@ -188,13 +202,20 @@ impl Engine {
             let written = self.write_down();
             self.note(written);
         }
+        let looked = self.look_at_mirrors();
+        self.note(looked);
         let names: Vec<String> = self.lanes.keys().cloned().collect();
-        let mut more = false;
+        let mut more = self.backfill().unwrap_or_else(|aborted| {
+            self.note(Err(aborted));
+            false
+        });
         for name in &names {
             // What stops one connection stops no other.
-            match self.serve(name) {
-                Ok(went_on) => more |= went_on,
-                failed => self.note(failed.map(|_| ())),
+            for served in [self.serve(name), self.pull(name)] {
+                match served {
+                    Ok(went_on) => more |= went_on,
+                    failed => self.note(failed.map(|_| ())),
+                }
             }
         }
         if more {
@@ -213,6 +234,7 @@ impl Engine {
             .chain(retry)
             .chain(settle)
             .chain(look)
+            .chain(self.next_duty())
             .min();
         Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
     }
@@ -235,7 +257,10 @@ impl Engine {
 
     /// A busy worker need not look every time an answer comes.
     fn must_look(&self) -> bool {
-        let is_busy = self.lanes.values().any(|lane| lane.on_the_wire() > 0);
+        let is_busy = self
+            .lanes
+            .values()
+            .any(|lane| lane.on_the_wire() > 0 || lane.intake.is_some());
         !is_busy || self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
     }
 
@@ -339,7 +364,10 @@ impl Engine {
         self.config = Arc::new(config);
         // A connection that was removed: its rows wait for it to come back, its answers are still settled.
         self.lanes.retain(|name, lane| {
-            !lane.claims.is_empty() || lane.probing || looks.iter().any(|look| look.name == *name)
+            !lane.claims.is_empty()
+                || lane.probing
+                || lane.intake.is_some()
+                || looks.iter().any(|look| look.name == *name)
         });
         for lane in self.lanes.values_mut() {
             // Gone or of another kind now; a look at it opens it again.

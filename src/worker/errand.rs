@@ -6,21 +6,27 @@
 
 use std::os::raw::c_char;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use pg_etl_core::mirror::columns;
 use pg_etl_core::odoo;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
 use super::engine::{Engine, Limits};
 use super::ground::{self, Ground};
+use super::intake::{Duties, as_json};
 use super::{roster, session};
 use crate::connections::{secret, store as connections};
 use crate::error::complain;
+use crate::mirror::store as mirror;
 
 /// Bytes of the shared piece: header and text.
 const SIZE: usize = 64 * 1024;
+/// Longest that a caller may wait.
+const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 /// How much longer than the errand the caller waits before it leaves the worker alone.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Turns that end at a lock before the errand says so and stops.
@@ -33,6 +39,20 @@ const ANSWERED: u32 = 1;
 pub enum Errand {
     Drain {
         max_rows: Option<usize>,
+        max_time: Duration,
+    },
+    /// Pulls these mirrors, by connection and model.
+    Pull {
+        mirrors: Vec<(String, String)>,
+        /// As `etl.request_pull()` takes it, or `verify`.
+        mode: &'static str,
+        max_time: Duration,
+    },
+    /// Asks what a mirror of a model would consist of.
+    Describe {
+        connection: String,
+        model: String,
+        fields: Option<Vec<String>>,
         max_time: Duration,
     },
     /// Asks the endpoint of this connection.
@@ -98,6 +118,21 @@ impl Shared {
     }
 }
 
+/// How long a caller waits: what its argument `max_time` says, within reason.
+pub fn checked_max_time(given: Option<&pgrx::datum::Interval>, default: Duration) -> Duration {
+    let Some(given) = given else { return default };
+    let time = u64::try_from(given.as_micros()).map(Duration::from_micros);
+    match time {
+        Ok(time) if time <= LONGEST => time,
+        _ => complain(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "max_time is out of range",
+        )
+        .hint("Give an interval between 0 and 24 hours, such as '15 s'.")
+        .raise(),
+    }
+}
+
 /// Runs an errand and waits for it, interruptibly. Returns the worker's answer; `{"running": true}` among it where the caller's
 /// deadline came first and the worker still finishes what is on the wire.
 pub fn run(errand: &Errand) -> Value {
@@ -119,7 +154,10 @@ pub fn run(errand: &Errand) -> Value {
     // SAFETY: a segment of our own.
     let handle = start(unsafe { pg_sys::dsm_segment_handle(segment) });
     let max_time = match errand {
-        Errand::Drain { max_time, .. } | Errand::Test { max_time, .. } => *max_time,
+        Errand::Drain { max_time, .. }
+        | Errand::Pull { max_time, .. }
+        | Errand::Describe { max_time, .. }
+        | Errand::Test { max_time, .. } => *max_time,
     };
     let answer = wait_for(handle, shared, max_time + PATIENCE);
     // SAFETY: mapped above; nothing refers to it from here on.
@@ -135,6 +173,21 @@ fn request(errand: &Errand) -> Value {
         Errand::Drain { max_rows, max_time } => {
             json!({"database": database, "max_rows": max_rows, "max_ms": millis(max_time)})
         }
+        Errand::Pull {
+            mirrors,
+            mode,
+            max_time,
+        } => {
+            json!({"database": database, "pull": mirrors, "mode": mode, "max_ms": millis(max_time)})
+        }
+        Errand::Describe {
+            connection,
+            model,
+            fields,
+            max_time,
+        } => json!({
+            "database": database, "describe": connection, "model": model, "fields": fields, "max_ms": millis(max_time),
+        }),
         Errand::Test {
             connection,
             max_time,
@@ -287,6 +340,10 @@ pub extern "C-unwind" fn errand_main(argument: pg_sys::Datum) {
         json!({"error": "the role etl_worker does not exist"})
     } else if let Some(connection) = request.get("test").and_then(Value::as_str) {
         test(connection)
+    } else if let Some(connection) = request.get("describe").and_then(Value::as_str) {
+        describe(connection, &request)
+    } else if let Some(mirrors) = request.get("pull") {
+        pull(mirrors, &request, deadline)
     } else {
         drain(
             shared,
@@ -301,21 +358,35 @@ pub extern "C-unwind" fn errand_main(argument: pg_sys::Datum) {
     debug_assert_ne!(ASKED, ANSWERED);
 }
 
+/// Whether a worker can begin here; the error says why not.
+fn stands() -> Result<(), String> {
+    match ground::look() {
+        Ok(Ground::Ready(_)) => Ok(()),
+        Ok(Ground::OtherVersion) => Err(
+            "library and extension differ in version: ALTER EXTENSION pg_etl UPDATE;".to_owned(),
+        ),
+        Ok(Ground::NotSetUp | Ground::Gone) => Err(
+            "etl.setup() has not been committed yet; a background worker sees committed state only"
+                .to_owned(),
+        ),
+        Err(aborted) => Err(aborted.message),
+    }
+}
+
 fn drain(shared: &Shared, limits: Limits) -> Value {
     if !crate::gucs::enabled() {
         return json!({"remaining": waiting_rows(), "note": "etl.enabled is off: nothing is delivered"});
     }
-    match ground::look() {
-        Ok(Ground::Ready(_)) => {}
-        Ok(Ground::OtherVersion) => {
-            return json!({"error": "library and extension differ in version: ALTER EXTENSION pg_etl UPDATE;"});
-        }
-        Ok(Ground::NotSetUp | Ground::Gone) => {
-            return json!({"error": "etl.setup() has not been committed yet; a drain sees committed state only"});
-        }
-        Err(aborted) => return json!({"error": aborted.message}),
+    if let Err(why) = stands() {
+        return json!({"error": why});
     }
-    let mut engine = match Engine::start(limits) {
+    let mut engine = match Engine::start(
+        limits,
+        Duties {
+            mirrors: Some(Vec::new()),
+            backfills: true,
+        },
+    ) {
         Ok(engine) => engine,
         Err(message) => return json!({"error": message}),
     };
@@ -381,53 +452,145 @@ fn waiting_rows() -> Option<i64> {
     counted.ok().flatten()
 }
 
-/// Asks an endpoint. The secret is read in a transaction, the endpoint asked outside of any, on a thread.
-fn test(connection: &str) -> Value {
+/// Pulls mirrors, or waits for whoever does: the resident worker may have begun already.
+fn pull(mirrors: &Value, request: &Value, deadline: Instant) -> Value {
+    if !crate::gucs::enabled() {
+        return json!({"error": "etl.enabled is off: nothing is pulled"});
+    }
+    if let Err(why) = stands() {
+        return json!({"error": why});
+    }
+    let wanted: Vec<(String, String)> = serde_json::from_value(mirrors.clone()).unwrap_or_default();
+    let mode = request
+        .get("mode")
+        .and_then(Value::as_str)
+        .unwrap_or("changes");
+    let since = match session::transaction(|| mirror::ask(&wanted, mode)) {
+        Ok(since) => since,
+        Err(aborted) => return json!({"error": aborted.message}),
+    };
+    let limits = Limits {
+        max_rows: Some(0),
+        deadline: Some(deadline),
+    };
+    let mut engine = match Engine::start(
+        limits,
+        Duties {
+            mirrors: Some(wanted.clone()),
+            backfills: false,
+        },
+    ) {
+        Ok(engine) => engine,
+        Err(message) => return json!({"error": message}),
+    };
+    let note = loop {
+        let turn = engine.turn();
+        session::show_activity(engine.pulling().as_deref());
+        let trouble = turn.as_ref().err().or(engine.trouble()).cloned();
+        let wait = turn.unwrap_or(Duration::from_millis(200));
+        if !engine.awaits_answers() {
+            match session::transaction(|| mirror::ended(&wanted, since)) {
+                Ok(true) => break None,
+                Ok(false) => {}
+                Err(aborted) => break Some(aborted.message),
+            }
+            if let Some(closed) = engine.closed(&wanted) {
+                break Some(format!(
+                    "connection \"{closed}\" cannot be used now: see etl.connections_status"
+                ));
+            }
+            if let Some(aborted) = trouble {
+                break Some(aborted.message);
+            }
+        }
+        if engine.is_over() || !session::database_is_free() {
+            // What is merged stays merged; whoever comes next goes on behind it.
+            break Some("max_time is over; the next pull goes on from here".to_owned());
+        }
+        let readable = Some(engine.readable());
+        session::wait(readable, wait.min(Duration::from_millis(100)), || {});
+    };
+    session::show_activity(None);
+    let runs = session::transaction(|| mirror::runs(&wanted, since));
+    match runs {
+        Ok(runs) => json!({"mirrors": runs, "note": note}),
+        Err(aborted) => json!({"error": aborted.message}),
+    }
+}
+
+/// Asks Odoo what a mirror of a model would consist of.
+fn describe(connection: &str, request: &Value) -> Value {
+    let client = match client(connection) {
+        Ok(client) => Arc::new(client),
+        Err(message) => return json!({"error": message, "class": "misconfigured"}),
+    };
+    let model = request
+        .get("model")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let chosen: Option<Vec<String>> = request
+        .get("fields")
+        .and_then(|fields| serde_json::from_value(fields.clone()).ok());
+    let asked = Arc::clone(&client);
+    let fields = on_a_thread(move || {
+        let fresh = asked.refreshed_fields(&model);
+        fresh.unwrap_or_else(|| asked.fields(&model))
+    });
+    let kept = session::transaction(|| {
+        connections::keep_fields(connection, client.take_new_fields());
+    });
+    match (fields, kept) {
+        (Some(Ok(fields)), Ok(())) => {
+            let (columns, skipped) = as_json(&columns(&fields, chosen.as_deref()));
+            let described = fields.some_to_json(chosen.as_deref().unwrap_or_default());
+            json!({"columns": columns, "skipped": skipped, "fields": described})
+        }
+        (Some(Err(failure)), _) => json!({
+            "error": failure.message, "class": failure.class.name(), "remedy": failure.remedy,
+        }),
+        (None, _) => json!({"error": "the question failed inside pg_etl", "class": "bug"}),
+        (_, Err(aborted)) => json!({"error": aborted.message, "class": "bug"}),
+    }
+}
+
+/// A client of a connection. The secret is read in a transaction.
+fn client(connection: &str) -> Result<odoo::Client, String> {
     let prepared = session::transaction(|| {
         let look = connections::look()
             .into_iter()
             .find(|look| look.name == connection);
         let Some(look) = look else {
-            return Err("the connection does not exist yet (a test sees committed settings only), or is not of kind odoo".to_owned());
+            return Err("the connection does not exist yet (a background worker sees committed settings only), or is not of kind odoo".to_owned());
         };
         let reference = look.secret.clone().ok_or("the connection has no secret")?;
         Ok((secret::read(&reference)?, look))
     });
-    let (secret, look) = match prepared {
-        Ok(Ok(prepared)) => prepared,
-        Ok(Err(why)) => {
-            return json!({"ok": false, "error": {"class": "misconfigured", "message": why}});
-        }
-        Err(aborted) => {
-            return json!({"ok": false, "error": {"class": "misconfigured", "message": aborted.message}});
-        }
-    };
-    let client = odoo::Endpoint::parse(&look.url, &look.options)
-        .map_err(|error| error.message)
-        .and_then(|endpoint| {
-            odoo::Client::new(endpoint, secret, super::lane::client_settings(None))
-                .map_err(|failure| failure.message)
-        });
-    let client = match client {
-        Ok(client) => client,
-        Err(message) => {
-            return json!({"ok": false, "error": {"class": "misconfigured", "message": message}});
-        }
-    };
-    let mut pool = match super::pool::Pool::start() {
-        Ok(pool) => pool,
-        Err(error) => {
-            return json!({"ok": false, "error": {"class": "misconfigured", "message": error.to_string()}});
-        }
-    };
-    pool.submit(move |emit| emit(odoo::test_connection(&client, &[])));
+    let (secret, look) = prepared.map_err(|aborted| aborted.message)??;
+    let endpoint =
+        odoo::Endpoint::parse(&look.url, &look.options).map_err(|error| error.message)?;
+    odoo::Client::new(endpoint, secret, super::lane::client_settings(None))
+        .map_err(|failure| failure.message)
+}
+
+/// Asks outside of any transaction, on a thread. `None`: it failed inside.
+fn on_a_thread<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let mut pool = super::pool::Pool::start().ok()?;
+    pool.submit(move |emit| emit(ask()));
     loop {
         match pool.take().pop() {
-            Some(Ok(answer)) => return answer,
-            Some(Err(_)) => {
-                return json!({"ok": false, "error": {"class": "bug", "message": "the test failed inside pg_etl"}});
-            }
+            Some(answer) => return answer.ok(),
             None => session::wait(Some(pool.readable()), Duration::from_secs(1), || {}),
         };
+    }
+}
+
+/// Asks an endpoint how it is.
+fn test(connection: &str) -> Value {
+    let wrong = |class: &str, message: String| json!({"ok": false, "error": {"class": class, "message": message}});
+    match client(connection) {
+        Ok(client) => on_a_thread(move || odoo::test_connection(&client, &[]))
+            .unwrap_or_else(|| wrong("bug", "the test failed inside pg_etl".to_owned())),
+        Err(message) => wrong("misconfigured", message),
     }
 }

@@ -10,6 +10,8 @@ use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::{self, Client, DeliverContext};
 use pg_etl_core::outbox::{Batch, OutboundConfig, Outcome};
 
+use super::intake::Read;
+
 /// What came back from a thread.
 pub enum Finished {
     /// One outcome for each row of the batch.
@@ -24,6 +26,8 @@ pub enum Finished {
         connection: String,
         result: Result<(), Failure>,
     },
+    /// What a mirror asked.
+    Read { connection: String, read: Box<Read> },
 }
 
 /// What a batch was on its way.

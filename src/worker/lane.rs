@@ -9,6 +9,7 @@ use pg_etl_core::odoo::{Client, ClientSettings, Endpoint, ProtocolKind};
 use pg_etl_core::outbox::{Batch, Claim, Cursor, Lap, Pace};
 use pg_etl_core::secret::Secret;
 
+use super::intake::Intake;
 use super::line::Line;
 use crate::connections::store::Look;
 use crate::gucs;
@@ -45,6 +46,8 @@ pub struct Lane {
     pub pace: Pace,
     /// Calls that wait for a thread.
     pub line: Line,
+    /// The open run of one of its mirrors.
+    pub intake: Option<Intake>,
 }
 
 impl Lane {
@@ -69,6 +72,7 @@ impl Lane {
             made_from: None,
             pace: Pace::default(),
             line: Line::default(),
+            intake: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod claiming;
 mod engine;
 mod errand;
 mod ground;
+mod intake;
 mod job;
 mod lane;
 mod launcher;
@@ -24,7 +25,7 @@ mod roster;
 mod session;
 mod settling;
 
-pub use errand::{Errand, run as run_errand};
+pub use errand::{Errand, checked_max_time, run as run_errand};
 pub use lane::client_settings;
 pub use owner::become_claimer;
 pub use roster::{is_preloaded, wake_at_commit};

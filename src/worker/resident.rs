@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use super::engine::{Engine, LOOK_EVERY, Limits};
 use super::ground::{self, Ground};
+use super::intake::Duties;
 use super::roster::{self, Doing, Slot};
 use super::session;
 use crate::gucs;
@@ -129,14 +130,20 @@ impl Resident {
     fn work(&mut self) -> Duration {
         let engine = match &mut self.engine {
             Some(engine) => engine,
-            None => match Engine::start(Limits::none()) {
+            None => match Engine::start(
+                Limits::none(),
+                Duties {
+                    mirrors: None,
+                    backfills: true,
+                },
+            ) {
                 Ok(engine) => self.engine.insert(engine),
                 Err(message) => return self.trouble(&message),
             },
         };
         session::show_activity(Some(c"pg_etl: delivering"));
         let turn = engine.turn();
-        session::show_activity(None);
+        session::show_activity(engine.pulling().as_deref());
         self.slot.count_delivered(engine.take_delivered());
         match turn {
             Ok(next) => {

@@ -121,6 +121,10 @@ impl Engine {
                 outcomes,
                 call,
             } => (connection, claim, outcomes, call),
+            Finished::Read { connection, read } => {
+                let teaches = self.take_in_read(&connection, *read)?;
+                return Some((connection, Asked::Call, teaches));
+            }
         };
         let over = self.is_over();
         let most = self

@@ -10,6 +10,7 @@ pub mod external_id;
 pub mod failure;
 pub mod health;
 pub mod http;
+pub mod mirror;
 pub mod odoo;
 pub mod outbox;
 pub mod secret;

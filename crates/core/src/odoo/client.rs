@@ -1,7 +1,7 @@
 //! One connection to one Odoo: its transport, its protocol, what it learned about the models.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
 
@@ -62,6 +62,8 @@ struct Learned {
     uid: Option<i64>,
     version: Option<String>,
     web_save_multi: Option<bool>,
+    /// What the last answer's `Date` said, and when it came.
+    clock: Option<(SystemTime, Instant)>,
 }
 
 impl Client {
@@ -94,6 +96,7 @@ impl Client {
             uid: None,
             version: None,
             web_save_multi: settings.known_web_save_multi,
+            clock: None,
         };
         let pacer = Pacer::new(endpoint.rate_limit);
         Ok(Self {
@@ -137,6 +140,13 @@ impl Client {
     #[must_use]
     pub fn known_version(&self) -> Option<String> {
         self.learned().version.clone()
+    }
+
+    /// The server's clock now, to the second, as its last answer's `Date` has it.
+    #[must_use]
+    pub fn clock(&self) -> Option<SystemTime> {
+        let (date, came) = self.learned().clock?;
+        date.checked_add(came.elapsed())
     }
 
     /// The user we are, where the protocol told (JSON-RPC).
@@ -335,9 +345,14 @@ impl Client {
         // Before the wait: others need the room of the answer before.
         http::release();
         std::thread::sleep(self.pacer.take_place(Instant::now()));
-        self.transport
+        let response = self
+            .transport
             .send(request)
-            .map_err(|error| judge::transport(&error))
+            .map_err(|error| judge::transport(&error))?;
+        if let Some(date) = response.date {
+            self.learned().clock = Some((date, Instant::now()));
+        }
+        Ok(response)
     }
 
     /// The last guard: whatever text a failure was made from, it leaves without the secret.

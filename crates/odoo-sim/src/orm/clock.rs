@@ -12,6 +12,14 @@ pub(crate) fn now() -> String {
         .to_string()
 }
 
+/// The time of an answer, as its header `Date` has it.
+pub(crate) fn http_date() -> String {
+    Zoned::now()
+        .with_time_zone(TimeZone::UTC)
+        .strftime("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string()
+}
+
 /// `YYYY-MM-DD`; anything after the tenth character is ignored, as `fields.Date` does.
 pub(crate) fn parse_date(text: &str) -> Result<String, String> {
     let head: String = text.chars().take(10).collect();

@@ -1,6 +1,7 @@
 //! Answers, and the ways they fail to arrive.
 
 use crate::fault::Effect;
+use crate::orm::clock::http_date;
 use crate::server::Running;
 use serde_json::Value as Json;
 use std::io::{self, Read, Write};
@@ -129,9 +130,10 @@ impl Answer {
         let version = if keep { "HTTP/1.1" } else { "HTTP/1.0" };
         let connection = if keep { "keep-alive" } else { "close" };
         let mut head = format!(
-            "{version} {} {}\r\nServer: Werkzeug/3.1.9 Python/3.11.2\r\nContent-Type: {}\r\nConnection: {connection}\r\n",
+            "{version} {} {}\r\nServer: Werkzeug/3.1.9 Python/3.11.2\r\nDate: {}\r\nContent-Type: {}\r\nConnection: {connection}\r\n",
             self.status,
             reason(self.status),
+            http_date(),
             self.content_type
         );
         for (name, value) in &self.headers {

@@ -14,7 +14,7 @@ pub use catalog::Catalog;
 pub use check::{Purpose, check};
 
 /// The attributes asked for: enough to check and convert a value, and no more.
-const ATTRIBUTES: [&str; 10] = [
+const ATTRIBUTES: [&str; 13] = [
     "type",
     "string",
     "required",
@@ -25,9 +25,12 @@ const ATTRIBUTES: [&str; 10] = [
     "selection",
     "related",
     "depends",
+    "digits",
+    "translate",
+    "company_dependent",
 ];
 
-/// One field, as far as it matters for writing.
+/// One field, as far as it matters for writing and mirroring.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
     /// Odoo's name of the type, e.g. `many2one`.
@@ -46,6 +49,12 @@ pub struct Field {
     pub relation_field: Option<String>,
     /// The values of a selection.
     pub selection: Option<Vec<String>>,
+    /// A number with a fixed count of decimals.
+    pub fixed_decimals: bool,
+    /// Has a value per language.
+    pub translated: bool,
+    /// Has a value per company.
+    pub company_dependent: bool,
 }
 
 /// The fields of one model, by name.
@@ -74,6 +83,15 @@ impl ModelFields {
             .filter_map(|(name, field)| Some((name.clone(), Field::from_json(field.as_object()?)?)))
             .collect();
         (!fields.is_empty()).then_some(Self { fields })
+    }
+
+    /// Those of these fields that there are, in the form of `fields_get`.
+    #[must_use]
+    pub fn some_to_json(&self, names: &[String]) -> Value {
+        let named = names
+            .iter()
+            .filter_map(|name| Some((name.clone(), self.get(name)?.to_json())));
+        Value::Object(named.collect())
     }
 
     /// In the form of `fields_get`, reduced to what is used.
@@ -140,6 +158,9 @@ impl Field {
                         })
                         .collect()
                 }),
+            fixed_decimals: filled("digits"),
+            translated: filled("translate"),
+            company_dependent: filled("company_dependent"),
         })
     }
 
@@ -151,6 +172,9 @@ impl Field {
             ("required", self.required),
             ("related", self.related),
             ("depends", self.computed),
+            ("digits", self.fixed_decimals),
+            ("translate", self.translated),
+            ("company_dependent", self.company_dependent),
         ] {
             if value {
                 json.insert(key.to_owned(), json!(true));

@@ -147,6 +147,9 @@ mod tests {
             relation: None,
             relation_field: None,
             selection: (kind == "selection").then(|| vec!["draft".to_owned(), "done".to_owned()]),
+            fixed_decimals: false,
+            translated: false,
+            company_dependent: false,
         }
     }
 

@@ -1,0 +1,746 @@
+-- Copies of Odoo's models. A mirror is an ordinary table of the user's; what is mirrored, and how, is said by ops.odoo_sync_config
+-- (key odoo_to_sb:<model>, for another connection than "odoo" odoo_to_sb:<model>@<connection>), how far by ops.odoo_sync_checkpoints.
+-- What is here is derived, and forgotten without harm.
+
+-- How each mirror's pulls go. A run belongs to the worker session `owner`; where that is gone, the next one goes on with it.
+CREATE TABLE etl.pulls (
+  connection text NOT NULL,
+  model text NOT NULL,
+  -- Somebody wants one now.
+  asked_at timestamptz,
+  asked_mode text CHECK (asked_mode OPERATOR(pg_catalog.=) ANY ('{changes,full,reconcile,verify}'::pg_catalog.text[])),
+  owner bigint,
+  run_id bigint,
+  mode text,
+  -- Changes since then, as Odoo writes a time.
+  floor text,
+  -- Every record up to this id is merged.
+  done_to bigint NOT NULL DEFAULT 0,
+  started_at timestamptz,
+  read bigint NOT NULL DEFAULT 0,
+  inserted bigint NOT NULL DEFAULT 0,
+  updated bigint NOT NULL DEFAULT 0,
+  deleted bigint NOT NULL DEFAULT 0,
+  hidden bigint NOT NULL DEFAULT 0,
+  -- The last run that ended, and when; the last one that succeeded.
+  last_run bigint,
+  ended_at timestamptz,
+  finished_at timestamptz,
+  reconciled_at timestamptz,
+  failures int NOT NULL DEFAULT 0,
+  not_before timestamptz,
+  error_class text,
+  last_error text,
+  remedy text,
+  -- The fields that the last run took.
+  fields text[],
+  PRIMARY KEY (connection, model)
+);
+COMMENT ON TABLE etl.pulls IS 'How the pulls of each mirror go: the open run and how far it came, the last one that ended, the last error.';
+
+-- Rows of mirrors as they were before a run changed them; one row per page. `inserted` are ids that were not there.
+CREATE TABLE etl.before_images (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  connection text NOT NULL,
+  model text NOT NULL,
+  run_id bigint NOT NULL,
+  at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  inserted bigint[] NOT NULL DEFAULT '{}',
+  rows jsonb NOT NULL DEFAULT '[]'
+);
+CREATE INDEX before_images_run ON etl.before_images (run_id, id);
+CREATE INDEX before_images_at ON etl.before_images (at);
+COMMENT ON TABLE etl.before_images IS 'Rows of mirrors as they were before each run, kept for etl.rollback_run().';
+
+-- Fields whose column and Odoo disagree. What could be applied without harm was.
+CREATE TABLE etl.schema_drift (
+  connection text NOT NULL,
+  model text NOT NULL,
+  field text NOT NULL,
+  what text NOT NULL CHECK (what OPERATOR(pg_catalog.=) ANY ('{added,removed,retyped,"not mirrored"}'::pg_catalog.text[])),
+  detail text NOT NULL,
+  -- What would mend it; NULL where nothing need be done.
+  remedy text,
+  noticed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  PRIMARY KEY (connection, model, field)
+);
+COMMENT ON TABLE etl.schema_drift IS 'Fields that Odoo has otherwise than the mirror, and the SQL that would mend it.';
+
+ALTER TABLE etl.pulls ENABLE ROW LEVEL SECURITY;
+ALTER TABLE etl.before_images ENABLE ROW LEVEL SECURITY;
+ALTER TABLE etl.schema_drift ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reader ON etl.pulls FOR SELECT TO etl_reader USING (true);
+CREATE POLICY reader ON etl.schema_drift FOR SELECT TO etl_reader USING (true);
+CREATE POLICY worker ON etl.pulls FOR ALL TO etl_worker USING (true) WITH CHECK (true);
+CREATE POLICY worker ON etl.before_images FOR ALL TO etl_worker USING (true) WITH CHECK (true);
+CREATE POLICY worker ON etl.schema_drift FOR ALL TO etl_worker USING (true) WITH CHECK (true);
+
+-- API: Private. The key of a mirror in ops.odoo_sync_config and ops.odoo_sync_checkpoints.
+CREATE FUNCTION etl._mirror_key(connection text, model text) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT 'odoo_to_sb:' || model || CASE WHEN connection = 'odoo' THEN '' ELSE '@' || connection END $$;
+COMMENT ON FUNCTION etl._mirror_key(text, text) IS 'The key of a mirror''s configuration and checkpoint.';
+
+-- API: Private. Every mirror that is configured; rel is NULL where its table is gone.
+CREATE FUNCTION etl._mirrors() RETURNS TABLE (connection text, model text, rel regclass, config jsonb)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(nullif(split_part(k.name, '@', 2), ''), 'odoo'), split_part(k.name, '@', 1), to_regclass(c.value ->> 'table'), c.value
+  FROM ops.odoo_sync_config c CROSS JOIN LATERAL (SELECT substr(c.key, length('odoo_to_sb:') + 1) AS name) k
+  WHERE starts_with(c.key, 'odoo_to_sb:') AND jsonb_typeof(c.value -> 'table') = 'string'
+$$;
+COMMENT ON FUNCTION etl._mirrors() IS 'Every configured mirror, its table and its configuration.';
+
+-- API: Private. The column that holds the record's id: odoo_id in tables of the old shape, else id.
+CREATE FUNCTION etl._mirror_id(rel regclass) RETURNS name
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT a.attname FROM pg_attribute a
+  WHERE a.attrelid = rel AND a.attname IN ('odoo_id', 'id') AND a.attnum > 0 AND NOT a.attisdropped
+  ORDER BY a.attname = 'odoo_id' DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION etl._mirror_id(regclass) IS 'The column of a mirror that holds the id of the Odoo record.';
+
+-- API: Private. Makes a mirror where there is no table of that name yet. columns: [{"name", "type"}], id first.
+-- Runs with the installer's rights and touches catalogs only.
+CREATE FUNCTION etl._create_mirror(tab text, columns jsonb) RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  owner name;
+BEGIN
+  IF to_regnamespace('odoo_raw') IS NULL THEN
+    EXECUTE format('CREATE SCHEMA odoo_raw AUTHORIZATION %I',
+      (SELECT r.rolname FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE n.nspname = 'ops'));
+    COMMENT ON SCHEMA odoo_raw IS 'Copies of Odoo''s models, kept in step by pg_etl.';
+  END IF;
+  SELECT r.rolname INTO owner FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE n.nspname = 'odoo_raw';
+  -- A type is one of those that the library writes; nothing else is run.
+  EXECUTE format('CREATE TABLE odoo_raw.%I (%s, _etl_synced_at timestamptz NOT NULL DEFAULT now(), _etl_run_id bigint, _etl_deleted_at timestamptz, _etl_hidden_at timestamptz, PRIMARY KEY (id))', tab,
+    (SELECT string_agg(format('%I %s', c ->> 'name', (c ->> 'type')::regtype || CASE WHEN c ->> 'name' = 'id' THEN ' NOT NULL' ELSE '' END), ', ' ORDER BY n)
+     FROM jsonb_array_elements(columns) WITH ORDINALITY AS e(c, n)));
+  EXECUTE format('ALTER TABLE odoo_raw.%I OWNER TO %I', tab, owner);
+  EXECUTE format('GRANT USAGE ON SCHEMA odoo_raw TO etl_worker, etl_reader');
+  EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON odoo_raw.%I TO etl_worker', tab);
+  EXECUTE format('GRANT SELECT ON odoo_raw.%I TO etl_reader', tab);
+END
+$$;
+COMMENT ON FUNCTION etl._create_mirror(text, jsonb) IS 'Makes the table of a new mirror in schema odoo_raw.';
+
+-- API: Private. Sees that an existing table can be a mirror, with the rights of whoever calls: only its owner can make it one.
+-- A table with a column raw keeps its shape, the whole record is in there; any other gets a column for each field.
+CREATE FUNCTION etl._adopt_mirror(rel regclass, columns jsonb) RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  id name := etl._mirror_id(rel);
+  whole bool := EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = 'raw' AND NOT a.attisdropped AND a.atttypid = 'jsonb'::regtype);
+  c record;
+  found_type text;
+  odd text;
+BEGIN
+  IF (SELECT k.relkind FROM pg_class k WHERE k.oid = rel) NOT IN ('r', 'p') THEN
+    RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table', rel),
+      HINT = 'Give the name of a table, or leave "table" out: a new one is made in schema odoo_raw.';
+  ELSIF id IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no column "id" or "odoo_id"', rel),
+      HINT = 'The id of the Odoo record needs a column of type bigint with a unique index.';
+  END IF;
+  FOR c IN SELECT e.c ->> 'name' AS name, (e.c ->> 'type')::regtype::text AS type FROM jsonb_array_elements(columns) AS e(c) LOOP
+    SELECT format_type(a.atttypid, a.atttypmod) INTO found_type FROM pg_attribute a
+      WHERE a.attrelid = rel AND a.attname = CASE c.name WHEN 'id' THEN id ELSE c.name END AND a.attnum > 0 AND NOT a.attisdropped;
+    IF found_type IS NULL THEN
+      IF NOT whole THEN
+        EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', rel, c.name, c.type);
+      END IF;
+    ELSIF NOT etl._holds(found_type, c.type) THEN
+      odd := concat_ws('; ', odd, format('%I is %s where Odoo''s field needs %s', c.name, found_type, c.type));
+    END IF;
+  END LOOP;
+  IF odd IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'datatype_mismatch', MESSAGE = format('%s cannot hold this model', rel), DETAIL = odd,
+      HINT = 'Change the types (ALTER TABLE … ALTER COLUMN … TYPE …), leave those fields out (fields => …), or name another table.';
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+      WHERE i.indrelid = rel AND i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indexprs IS NULL AND a.attname = id) THEN
+    EXECUTE format('ALTER TABLE %s ADD UNIQUE (%I)', rel, id);
+  END IF;
+  EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS _etl_synced_at timestamptz, ADD COLUMN IF NOT EXISTS _etl_run_id bigint, '
+    'ADD COLUMN IF NOT EXISTS _etl_deleted_at timestamptz, ADD COLUMN IF NOT EXISTS _etl_hidden_at timestamptz', rel);
+  EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO etl_worker', rel);
+  EXECUTE format('GRANT USAGE ON SCHEMA %s TO etl_worker', (SELECT k.relnamespace::regnamespace FROM pg_class k WHERE k.oid = rel));
+END
+$$;
+COMMENT ON FUNCTION etl._adopt_mirror(regclass, jsonb) IS 'Makes an existing table a mirror: adds what is missing, refuses types that would lose values.';
+
+-- API: Private. Whether a column of the first type keeps every value of the second.
+CREATE FUNCTION etl._holds(has text, needs text) RETURNS bool
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT has = needs OR CASE needs
+    WHEN 'text' THEN has IN ('character varying', 'citext')
+    WHEN 'integer' THEN has IN ('bigint', 'numeric')
+    WHEN 'bigint' THEN has IN ('integer', 'numeric')
+    WHEN 'double precision' THEN has IN ('numeric')
+    WHEN 'numeric' THEN has IN ('double precision')
+    WHEN 'timestamp with time zone' THEN has IN ('timestamp without time zone')
+    WHEN 'bigint[]' THEN has IN ('integer[]', 'jsonb')
+    ELSE false END
+$$;
+COMMENT ON FUNCTION etl._holds(text, text) IS 'Whether a column of the first type keeps every value of the second.';
+
+-- API: Private. Writes a mirror's configuration. Keys that are not given keep what they had.
+CREATE FUNCTION etl._register_mirror(connection text, model text, tab text, config jsonb) RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  place text := etl._mirror_key($1, $2);
+  other record;
+  before jsonb;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  PERFORM etl._connection_must_exist($1);
+  IF (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($3)) IN ('ops', 'etl', 'pg_catalog') THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_schema_name', MESSAGE = format('%s cannot be a mirror: its schema is not for copies', $3),
+      HINT = 'Leave "table" out: a new one is made in schema odoo_raw.';
+  END IF;
+  SELECT m.* INTO other FROM etl._mirrors() m WHERE m.rel = to_regclass($3) AND (m.connection, m.model) <> ($1, $2);
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+      MESSAGE = format('%s is the mirror of %s of connection "%s" already', $3, other.model, other.connection),
+      HINT = 'Name another table: SELECT etl.mirror(…, "table" => ''odoo_raw.…'');';
+  END IF;
+  SELECT c.value INTO before FROM ops.odoo_sync_config c WHERE c.key = place;
+  INSERT INTO ops.odoo_sync_config AS c (key, value) VALUES (place, $4 || jsonb_build_object('table', $3))
+    ON CONFLICT (key) DO UPDATE SET value = (c.value - 'paused') || excluded.value, updated_at = now();
+  INSERT INTO etl.pulls AS p (connection, model, asked_at, asked_mode) VALUES ($1, $2, now(), 'full')
+    ON CONFLICT ON CONSTRAINT pulls_pkey DO UPDATE SET asked_at = now(), asked_mode = 'full', failures = 0, not_before = NULL;
+  PERFORM etl._audit('mirror', place, before, $4 || jsonb_build_object('table', $3));
+  PERFORM etl._wake();
+END
+$$;
+COMMENT ON FUNCTION etl._register_mirror(text, text, text, jsonb) IS 'Writes the configuration of a mirror and asks for its first pull.';
+ALTER FUNCTION etl._register_mirror(text, text, text, jsonb) OWNER TO etl_worker;
+
+-- API: Private. Whether a table has a column.
+CREATE FUNCTION etl._has_column(rel regclass, col text) RETURNS bool
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped) $$;
+COMMENT ON FUNCTION etl._has_column(regclass, text) IS 'Whether a table has a column.';
+
+-- API: Private. A list of a mirror's columns among `names` with a prefix, each after a comma; the id apart.
+CREATE FUNCTION etl._columns(rel regclass, names text[], prefix text, typed bool DEFAULT false) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(string_agg(format(', %s%I', prefix, a.attname) || CASE WHEN typed THEN ' ' || format_type(a.atttypid, a.atttypmod) ELSE '' END, '' ORDER BY a.attnum), '')
+  FROM pg_attribute a
+  WHERE a.attrelid = rel AND a.attname = ANY (names) AND a.attname NOT IN ('id', etl._mirror_id(rel)) AND a.attnum > 0
+    AND NOT a.attisdropped AND a.attgenerated = ''
+$$;
+COMMENT ON FUNCTION etl._columns(regclass, text[], text, bool) IS 'A list of a mirror''s columns, for the statements that write it.';
+
+-- API: Private. Merges one page: rows that are as they were stay untouched, and the others are kept as they were before the run.
+-- `names` are the fields that were asked for; a table of the old shape keeps the whole record in its column raw as well.
+CREATE FUNCTION etl._merge(connection text, model text, rel regclass, names text[], page json, run bigint, OUT inserted bigint, OUT updated bigint)
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  whole bool := etl._has_column(rel, 'raw') AND NOT 'raw' = ANY (names);
+  kept text[] := CASE WHEN whole THEN names || 'raw'::text ELSE names END;
+  stamp bool := etl._has_column(rel, 'synced_at') AND NOT 'synced_at' = ANY (names);
+BEGIN
+  EXECUTE format($sql$
+    WITH page AS MATERIALIZED (
+      SELECT * FROM %1$s AS r(id bigint%2$s)
+    ),
+    before AS MATERIALIZED (
+      SELECT to_jsonb(m) AS row FROM page p JOIN %3$s m ON m.%4$I = p.id
+      WHERE m._etl_deleted_at IS NOT NULL OR m._etl_hidden_at IS NOT NULL OR ROW(0%5$s) IS DISTINCT FROM ROW(0%6$s)
+    ),
+    merged AS (
+      INSERT INTO %3$s AS m (%4$I, _etl_synced_at, _etl_run_id%7$s%9$s)
+      SELECT p.id, now(), $2%6$s%10$s FROM page p
+      ON CONFLICT (%4$I) DO UPDATE
+        SET (_etl_synced_at, _etl_run_id, _etl_deleted_at, _etl_hidden_at%7$s%9$s) = ROW(now(), $2, NULL, NULL%8$s%10$s)
+        WHERE m._etl_deleted_at IS NOT NULL OR m._etl_hidden_at IS NOT NULL OR ROW(0%5$s) IS DISTINCT FROM ROW(0%8$s)
+      RETURNING m.%4$I AS id, m.xmax = 0 AS fresh
+    ),
+    images AS (
+      INSERT INTO etl.before_images (connection, model, run_id, inserted, rows)
+      SELECT $3, $4, $2, coalesce((SELECT array_agg(g.id) FROM merged g WHERE g.fresh), '{}'), coalesce((SELECT jsonb_agg(b.row) FROM before b), '[]')
+      WHERE EXISTS (SELECT FROM merged)
+    )
+    SELECT count(*) FILTER (WHERE g.fresh), count(*) FILTER (WHERE NOT g.fresh) FROM merged g
+    $sql$,
+    CASE WHEN whole THEN 'jsonb_array_elements($1::jsonb) AS e(raw), jsonb_to_record(e.raw)' ELSE 'json_to_recordset($1)' END,
+    etl._columns(rel, names, '', true), rel, etl._mirror_id(rel),
+    etl._columns(rel, kept, 'm.'), etl._columns(rel, kept, 'p.'), etl._columns(rel, kept, ''), etl._columns(rel, kept, 'excluded.'),
+    CASE WHEN stamp THEN ', synced_at' ELSE '' END, CASE WHEN stamp THEN ', now()' ELSE '' END)
+  INTO inserted, updated USING page, run, connection, model;
+END
+$$;
+COMMENT ON FUNCTION etl._merge(text, text, regclass, text[], json, bigint) IS 'Merges a page of records into a mirror; leaves unchanged rows alone and keeps the others as they were.';
+
+-- API: Private. A stretch of ids that Odoo listed, beside the mirror's: `missing` are not in it or marked as gone, `lost` are in it
+-- and not in the list.
+CREATE FUNCTION etl._compare(rel regclass, after bigint, upto bigint, ids bigint[], OUT missing bigint[], OUT lost bigint[])
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE format($sql$
+    WITH mine AS MATERIALIZED (
+      SELECT m.%2$I AS id FROM %1$s m WHERE m.%2$I > $1 AND m.%2$I <= $2 AND m._etl_deleted_at IS NULL AND m._etl_hidden_at IS NULL
+    ),
+    listed AS MATERIALIZED (SELECT unnest($3) AS id)
+    SELECT coalesce((SELECT array_agg(l.id ORDER BY l.id) FROM listed l WHERE NOT EXISTS (SELECT FROM mine WHERE mine.id = l.id)), '{}'),
+           coalesce((SELECT array_agg(m.id ORDER BY m.id) FROM mine m WHERE NOT EXISTS (SELECT FROM listed WHERE listed.id = m.id)), '{}')
+    $sql$, rel, etl._mirror_id(rel))
+  INTO missing, lost USING after, upto, ids;
+END
+$$;
+COMMENT ON FUNCTION etl._compare(regclass, bigint, bigint, bigint[]) IS 'What of a list of ids a mirror lacks, and what it has beyond it.';
+
+-- API: Private. Marks records as deleted in Odoo, or as no longer shown; the rows stay.
+CREATE FUNCTION etl._mark_gone(connection text, model text, rel regclass, deleted bigint[], hidden bigint[], run bigint,
+    OUT marked_deleted bigint, OUT marked_hidden bigint)
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE format($sql$
+    WITH before AS MATERIALIZED (
+      SELECT m.%2$I AS id, to_jsonb(m) AS row FROM %1$s m
+      WHERE m.%2$I = ANY ($1) AND m._etl_deleted_at IS NULL OR m.%2$I = ANY ($2) AND m._etl_deleted_at IS NULL AND m._etl_hidden_at IS NULL
+    ),
+    marked AS (
+      UPDATE %1$s m SET _etl_deleted_at = CASE WHEN b.id = ANY ($1) THEN now() END,
+        _etl_hidden_at = CASE WHEN b.id = ANY ($1) THEN m._etl_hidden_at ELSE now() END, _etl_synced_at = now(), _etl_run_id = $3
+      FROM before b WHERE m.%2$I = b.id RETURNING m.%2$I AS id
+    ),
+    kept AS (
+      INSERT INTO etl.before_images (connection, model, run_id, rows)
+      SELECT $4, $5, $3, (SELECT jsonb_agg(b.row) FROM before b) WHERE EXISTS (SELECT FROM before)
+    )
+    SELECT count(*) FILTER (WHERE g.id = ANY ($1)), count(*) FILTER (WHERE NOT g.id = ANY ($1)) FROM marked g
+    $sql$, rel, etl._mirror_id(rel))
+  INTO marked_deleted, marked_hidden USING deleted, hidden, run, connection, model;
+END
+$$;
+COMMENT ON FUNCTION etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint) IS 'Marks rows of a mirror as deleted in Odoo or no longer shown.';
+
+-- API: Private. Sees that a mirror has a column for each of `columns` ([{"name", "type"}]) and writes down where it and Odoo disagree.
+-- Returns the fields that can be merged. With the installer's rights, for a mirror is its owner's and gets new columns; so it touches
+-- only tables that were made mirrors, which their owners did.
+CREATE FUNCTION etl._notice_drift(connection text, model text, rel regclass, columns jsonb, skipped jsonb) RETURNS text[]
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  -- A mirror that keeps whole records keeps its shape.
+  whole bool := etl._has_column(rel, 'raw') AND NOT columns @> '[{"name": "raw"}]';
+  had text[] := (SELECT p.fields FROM etl.pulls p WHERE p.connection = $1 AND p.model = $2);
+  usable text[] := '{}';
+  c record;
+  found_type text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM etl._mirror_of(rel::text) o WHERE o.connection = $1 AND o.model = $2) OR NOT has_table_privilege('etl_worker', rel, 'INSERT') THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s was not made a mirror by its owner', rel),
+      HINT = format('SELECT etl.mirror(%L, ''%s'');', model, rel);
+  END IF;
+  DELETE FROM etl.schema_drift d WHERE d.connection = $1 AND d.model = $2 AND d.what <> 'added';
+  FOR c IN SELECT e.c ->> 'name' AS name, (e.c ->> 'type')::regtype::text AS type FROM jsonb_array_elements(columns) AS e(c) WHERE e.c ->> 'name' <> 'id' LOOP
+    SELECT format_type(a.atttypid, a.atttypmod) INTO found_type FROM pg_attribute a
+      WHERE a.attrelid = rel AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped;
+    IF found_type IS NULL AND whole THEN
+      usable := usable || c.name;
+    ELSIF found_type IS NULL THEN
+      EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', rel, c.name, c.type);
+      usable := usable || c.name;
+      INSERT INTO etl.schema_drift AS d (connection, model, field, what, detail)
+        VALUES ($1, $2, c.name, 'added', format('Odoo has a field that %s lacked: a column %s was added and is filled by a full pull', rel, c.type))
+        ON CONFLICT ON CONSTRAINT schema_drift_pkey DO UPDATE SET what = excluded.what, detail = excluded.detail, remedy = NULL, noticed_at = now();
+      UPDATE etl.pulls p SET asked_at = coalesce(p.asked_at, now()), asked_mode = 'full' WHERE p.connection = $1 AND p.model = $2;
+    ELSIF etl._holds(found_type, c.type) THEN
+      usable := usable || c.name;
+    ELSE
+      INSERT INTO etl.schema_drift (connection, model, field, what, detail, remedy)
+        VALUES ($1, $2, c.name, 'retyped', format('Odoo''s field needs %s, and the column is %s: it is not kept in step', c.type, found_type),
+          format('ALTER TABLE %s ALTER COLUMN %I TYPE %s USING %I::text::%s; SELECT etl.request_pull(%L, %L, ''full'');', rel, c.name, c.type, c.name, c.type, model, connection))
+        ON CONFLICT ON CONSTRAINT schema_drift_pkey DO UPDATE SET what = excluded.what, detail = excluded.detail, remedy = excluded.remedy;
+    END IF;
+  END LOOP;
+  INSERT INTO etl.schema_drift (connection, model, field, what, detail, remedy)
+    SELECT $1, $2, f, 'removed', 'Odoo has no such field any more: the column keeps its last values', format('ALTER TABLE %s DROP COLUMN %I;', rel, f)
+    FROM unnest(had) f WHERE NOT columns @> jsonb_build_array(jsonb_build_object('name', f)) AND etl._has_column(rel, f)
+    ON CONFLICT ON CONSTRAINT schema_drift_pkey DO UPDATE SET what = excluded.what, detail = excluded.detail, remedy = excluded.remedy;
+  INSERT INTO etl.schema_drift (connection, model, field, what, detail)
+    SELECT $1, $2, x ->> 'field', 'not mirrored', x ->> 'why' FROM jsonb_array_elements(skipped) x
+    ON CONFLICT ON CONSTRAINT schema_drift_pkey DO UPDATE SET what = excluded.what, detail = excluded.detail, remedy = NULL;
+  -- What was removed stays known until its column is gone.
+  UPDATE etl.pulls p SET fields = usable || ARRAY(SELECT f FROM unnest(had) f WHERE NOT f = ANY (usable) AND etl._has_column(rel, f))
+    WHERE p.connection = $1 AND p.model = $2;
+  RETURN usable;
+END
+$$;
+COMMENT ON FUNCTION etl._notice_drift(text, text, regclass, jsonb, jsonb) IS 'Adds columns for new fields of Odoo, and notes where a mirror and Odoo disagree.';
+
+-- API: Private. Takes a mirror's pull for the worker session `owner`: goes on with a run whose owner is gone, else opens one. No row
+-- where another session has it, or nothing is asked.
+CREATE FUNCTION etl._begin_pull(connection text, model text, owner bigint, OUT run bigint, OUT mode text, OUT floor text, OUT done_to bigint, OUT is_new bool)
+  RETURNS SETOF record
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  p etl.pulls%ROWTYPE;
+  checkpoint jsonb;
+  config jsonb;
+  tab text;
+BEGIN
+  INSERT INTO etl.pulls (connection, model) VALUES ($1, $2) ON CONFLICT ON CONSTRAINT pulls_pkey DO NOTHING;
+  SELECT * INTO p FROM etl.pulls q WHERE q.connection = $1 AND q.model = $2 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND OR (p.run_id IS NOT NULL AND etl._owner_alive(p.owner)) THEN
+    RETURN;
+  END IF;
+  SELECT m.config, m.config ->> 'table' INTO config, tab FROM etl._mirrors() m WHERE m.connection = $1 AND m.model = $2;
+  IF to_regclass(tab) IS NULL THEN
+    UPDATE etl.pulls q SET failures = q.failures + 1, not_before = now() + interval '5 min', error_class = 'invalid',
+      last_error = format('table %s does not exist', tab), remedy = format('SELECT etl.mirror(%L); makes it anew, SELECT etl.unmirror(%L); forgets it.', $2, $2)
+      WHERE q.connection = $1 AND q.model = $2;
+    RETURN;
+  END IF;
+  is_new := p.run_id IS NULL;
+  IF p.run_id IS NOT NULL THEN
+    -- Its worker died. What it merged stays merged.
+    UPDATE etl.pulls q SET owner = $3 WHERE q.connection = $1 AND q.model = $2;
+    SELECT p.run_id, p.mode, p.floor, p.done_to INTO run, mode, floor, done_to;
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  SELECT c.cursor INTO checkpoint FROM ops.odoo_sync_checkpoints c WHERE c.key = etl._mirror_key($1, $2);
+  floor := checkpoint ->> 'floor';
+  done_to := 0;
+  mode := CASE
+    WHEN p.asked_mode = 'verify' THEN 'verify'
+    WHEN floor IS NULL OR p.asked_mode = 'full' THEN 'full'
+    WHEN p.asked_mode IS NOT NULL THEN p.asked_mode
+    WHEN p.reconciled_at IS NULL OR p.reconciled_at <= now() - make_interval(secs => etl._seconds(config, 'reconcile_seconds', 3600)) THEN 'reconcile'
+    ELSE 'changes' END;
+  INSERT INTO ops.odoo_sync_runs (direction, status, started_at, meta)
+    VALUES ('odoo_to_sb', 'running', clock_timestamp(), jsonb_build_object('connection', $1, 'model', $2, 'mode', mode, 'checkpoint_before', checkpoint))
+    RETURNING id INTO run;
+  UPDATE etl.pulls q SET owner = $3, run_id = run, mode = _begin_pull.mode, floor = _begin_pull.floor, done_to = 0, started_at = clock_timestamp(),
+    asked_at = NULL, asked_mode = NULL, read = 0, inserted = 0, updated = 0, deleted = 0, hidden = 0
+    WHERE q.connection = $1 AND q.model = $2;
+  RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION etl._begin_pull(text, text, bigint) IS 'Takes a mirror''s pull: opens a run, or goes on with one whose worker died.';
+
+-- API: Private. A number of seconds of a configuration, or its default.
+CREATE FUNCTION etl._seconds(config jsonb, name text, fallback float8) RETURNS float8
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN jsonb_typeof(config -> name) = 'number' AND (config ->> name)::float8 BETWEEN 1 AND 31536000
+    THEN (config ->> name)::float8 ELSE fallback END
+$$;
+COMMENT ON FUNCTION etl._seconds(jsonb, text, float8) IS 'A number of seconds of a configuration, or its default.';
+
+-- API: Private. The run is over: the checkpoint moves where it succeeded, and only there.
+CREATE FUNCTION etl._end_pull(connection text, model text, owner bigint, floor text, error_class text, error text, remedy text, retry_in float8)
+  RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  p etl.pulls%ROWTYPE;
+  tally jsonb;
+BEGIN
+  SELECT * INTO p FROM etl.pulls q WHERE q.connection = $1 AND q.model = $2 AND q.owner = $3 AND q.run_id IS NOT NULL FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  tally := jsonb_build_object('read', p.read, 'inserted', p.inserted, 'updated', p.updated, 'unchanged', p.read - p.inserted - p.updated,
+    'deleted', p.deleted, 'hidden', p.hidden);
+  UPDATE ops.odoo_sync_runs r SET status = CASE WHEN $6 IS NULL THEN 'succeeded' ELSE 'failed' END, finished_at = clock_timestamp(),
+    error = left($6, 2000), meta = coalesce(r.meta, '{}') || tally WHERE r.id = p.run_id AND r.status = 'running';
+  IF $6 IS NULL AND p.mode <> 'verify' THEN
+    INSERT INTO ops.odoo_sync_checkpoints AS c (key, cursor)
+      VALUES (etl._mirror_key($1, $2), jsonb_build_object('floor', coalesce($4, p.floor), 'run', p.run_id, 'at', to_jsonb(p.started_at)))
+      ON CONFLICT (key) DO UPDATE SET cursor = excluded.cursor, updated_at = now();
+  END IF;
+  UPDATE etl.pulls q SET owner = NULL, run_id = NULL, done_to = 0, last_run = q.run_id, ended_at = clock_timestamp(),
+    finished_at = CASE WHEN $6 IS NULL AND q.mode <> 'verify' THEN clock_timestamp() ELSE q.finished_at END,
+    reconciled_at = CASE WHEN $6 IS NULL AND q.mode IN ('full', 'reconcile') THEN clock_timestamp() ELSE q.reconciled_at END,
+    failures = CASE WHEN $6 IS NULL THEN 0 ELSE q.failures + 1 END,
+    not_before = CASE WHEN $6 IS NOT NULL THEN clock_timestamp() + make_interval(secs => $8) END,
+    -- What was asked for is asked again.
+    asked_at = CASE WHEN $6 IS NULL THEN q.asked_at ELSE coalesce(q.asked_at, now()) END,
+    asked_mode = CASE WHEN $6 IS NULL THEN q.asked_mode ELSE coalesce(q.asked_mode, q.mode) END,
+    error_class = $5, last_error = left($6, 2000), remedy = $7
+    WHERE q.connection = $1 AND q.model = $2;
+  DELETE FROM etl.before_images b WHERE b.at < now() - interval '7 days';
+END
+$$;
+COMMENT ON FUNCTION etl._end_pull(text, text, bigint, text, text, text, text, float8) IS 'Closes a pull''s run and, where it succeeded, moves the checkpoint.';
+
+-- API: Private. Who asks for a pull wants it, whatever was put back before.
+CREATE FUNCTION etl._unpause_mirrors(model text, connection text) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE ops.odoo_sync_config c SET value = c.value - 'paused', updated_at = now() FROM etl._mirrors() m
+  WHERE c.key = etl._mirror_key(m.connection, m.model) AND c.value ? 'paused' AND ($1 IS NULL OR m.model = $1) AND ($2 IS NULL OR m.connection = $2)
+$$;
+COMMENT ON FUNCTION etl._unpause_mirrors(text, text) IS 'Lets mirrors be pulled again that a rollback stopped.';
+
+-- API: Public. For an automation rule in Odoo, through PostgREST: returns at once.
+CREATE FUNCTION etl.request_pull(model text DEFAULT NULL, connection text DEFAULT NULL, mode text DEFAULT 'changes') RETURNS bigint
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  asked bigint;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  IF $3 IS NULL OR $3 NOT IN ('changes', 'full', 'reconcile') THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('mode "%s" is not known', $3),
+      HINT = 'Use changes (what changed since), full (every record) or reconcile (every id, to find what was deleted).';
+  END IF;
+  PERFORM etl._unpause_mirrors($1, $2);
+  INSERT INTO etl.pulls AS p (connection, model, asked_at, asked_mode)
+    SELECT m.connection, m.model, now(), $3 FROM etl._mirrors() m
+    WHERE ($1 IS NULL OR m.model = $1) AND ($2 IS NULL OR m.connection = $2)
+    ORDER BY 1, 2
+    ON CONFLICT ON CONSTRAINT pulls_pkey DO UPDATE SET asked_at = now(), not_before = NULL,
+      asked_mode = CASE WHEN 'full' IN (p.asked_mode, excluded.asked_mode) THEN 'full'
+                        WHEN 'reconcile' IN (p.asked_mode, excluded.asked_mode) THEN 'reconcile' ELSE 'changes' END;
+  GET DIAGNOSTICS asked = ROW_COUNT;
+  IF asked = 0 AND $1 IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s is not mirrored', $1),
+      HINT = format('SELECT etl.mirror(%L);', $1);
+  END IF;
+  PERFORM etl._wake();
+  RETURN asked;
+END
+$$;
+COMMENT ON FUNCTION etl.request_pull(text, text, text) IS 'Asks the worker to pull a model (or all) from Odoo at once, and returns how many mirrors that concerns.';
+ALTER FUNCTION etl.request_pull(text, text, text) OWNER TO etl_worker;
+
+-- API: Public.
+CREATE FUNCTION etl.pull(model text DEFAULT NULL, "full" bool DEFAULT false, connection text DEFAULT NULL, max_time interval DEFAULT '10 min') RETURNS jsonb
+  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+  AS 'MODULE_PATHNAME', 'pull_wrapper';
+COMMENT ON FUNCTION etl.pull(text, bool, text, interval) IS
+  'Pulls what changed in Odoo into the mirrors now, in a background worker, and waits for it: one entry per model with its run and counts. full: every record.';
+ALTER FUNCTION etl.pull(text, bool, text, interval) OWNER TO etl_worker;
+
+-- API: Private. What a mirror of a model would consist of, asked from Odoo: {"columns": [{"name", "type"}], "skipped": [{"field", "why"}]}.
+CREATE FUNCTION etl._describe(connection text, model text, fields text[] DEFAULT NULL) RETURNS jsonb
+  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+  AS 'MODULE_PATHNAME', 'describe_wrapper';
+COMMENT ON FUNCTION etl._describe(text, text, text[]) IS 'The columns that a mirror of a model has, as Odoo describes it.';
+ALTER FUNCTION etl._describe(text, text, text[]) OWNER TO etl_worker;
+
+-- API: Public. With the rights of whoever calls: an existing table becomes a mirror by its owner only.
+CREATE FUNCTION etl.mirror(model text, "table" text DEFAULT NULL, fields text[] DEFAULT NULL, domain jsonb DEFAULT NULL, connection text DEFAULT 'odoo',
+    options jsonb DEFAULT '{}') RETURNS jsonb
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  tab text := coalesce($2, 'odoo_raw.' || replace($1, '.', '_'));
+  described jsonb;
+  made bool := false;
+  unknown text;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  SELECT string_agg(k, ', ') INTO unknown FROM jsonb_object_keys(coalesce($6, '{}')) k
+    WHERE k NOT IN ('page_size', 'context', 'every_seconds', 'overlap_seconds', 'reconcile_seconds');
+  IF unknown IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('options not known: %s', unknown),
+      HINT = 'Options are page_size, context, every_seconds, overlap_seconds, reconcile_seconds.';
+  ELSIF $4 IS NOT NULL AND jsonb_typeof($4) <> 'array' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'domain is not a list',
+      HINT = 'An Odoo domain, for example ''[["customer_rank", ">", 0]]''.';
+  END IF;
+  described := etl._describe($5, $1, $3);
+  IF described ? 'error' THEN
+    RAISE EXCEPTION USING ERRCODE = CASE described ->> 'class' WHEN 'unknown_model' THEN 'undefined_object' WHEN 'forbidden' THEN 'insufficient_privilege'
+        ELSE 'object_not_in_prerequisite_state' END,
+      MESSAGE = format('%s cannot be mirrored: %s', $1, described ->> 'error'),
+      HINT = coalesce(described ->> 'remedy', 'SELECT etl.test_connection(…) tells more.');
+  END IF;
+  IF to_regclass(tab) IS NULL THEN
+    IF $2 IS NOT NULL AND (parse_ident($2))[1] IS DISTINCT FROM 'odoo_raw' THEN
+      RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = format('table %s does not exist', $2),
+        HINT = 'Create it with a column odoo_id bigint PRIMARY KEY, or leave "table" out: a new one is made in schema odoo_raw.';
+    END IF;
+    tab := format('odoo_raw.%I', CASE WHEN $2 IS NULL THEN replace($1, '.', '_') ELSE (parse_ident($2))[2] END);
+    PERFORM etl._create_mirror(CASE WHEN $2 IS NULL THEN replace($1, '.', '_') ELSE (parse_ident($2))[2] END, described -> 'columns');
+    made := true;
+  ELSIF NOT EXISTS (SELECT FROM etl._mirror_of(tab) o WHERE o.connection = $5 AND o.model = $1) THEN
+    PERFORM etl._adopt_mirror(to_regclass(tab), described -> 'columns');
+  END IF;
+  PERFORM etl._register_mirror($5, $1, tab, $6 || jsonb_strip_nulls(jsonb_build_object('fields', to_jsonb($3), 'domain', $4)));
+  RETURN jsonb_build_object('model', $1, 'table', tab, 'created', made,
+    'columns', jsonb_array_length(described -> 'columns'), 'skipped', described -> 'skipped');
+END
+$$;
+COMMENT ON FUNCTION etl.mirror(text, text, text[], jsonb, text, jsonb) IS
+  'Keeps a copy of an Odoo model in a table, which is made in schema odoo_raw or, where it exists, adopted. Calling again changes fields, domain and options. The first pull begins at commit.';
+
+-- API: Public.
+CREATE FUNCTION etl.unmirror(model text, connection text DEFAULT 'odoo') RETURNS text
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  before jsonb;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  UPDATE ops.odoo_sync_config c SET value = c.value - 'table', updated_at = now()
+    FROM ops.odoo_sync_config was WHERE was.key = c.key AND c.key = etl._mirror_key($2, $1) AND c.value ? 'table' RETURNING was.value INTO before;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s of connection "%s" is not mirrored', $1, $2),
+      HINT = 'SELECT connection, model, "table" FROM etl.sync_lag;';
+  END IF;
+  DELETE FROM etl.pulls p WHERE p.connection = $2 AND p.model = $1;
+  DELETE FROM etl.schema_drift d WHERE d.connection = $2 AND d.model = $1;
+  DELETE FROM ops.odoo_sync_checkpoints k WHERE k.key = etl._mirror_key($2, $1);
+  PERFORM etl._audit('unmirror', etl._mirror_key($2, $1), before, NULL);
+  RETURN before ->> 'table';
+END
+$$;
+COMMENT ON FUNCTION etl.unmirror(text, text) IS 'Stops mirroring a model. The table stays as it is; its name is returned.';
+ALTER FUNCTION etl.unmirror(text, text) OWNER TO etl_worker;
+
+-- API: Private. Which mirror a table is, for whoever may not read the configuration.
+CREATE FUNCTION etl._mirror_of(tab text) RETURNS TABLE (connection text, model text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$ SELECT m.connection, m.model FROM etl._mirrors() m WHERE m.rel = to_regclass(tab) $$;
+COMMENT ON FUNCTION etl._mirror_of(text) IS 'Which mirror a table is.';
+ALTER FUNCTION etl._mirror_of(text) OWNER TO etl_worker;
+
+-- API: Public. The models of the usual deployment. What this Odoo does not have is reported, and holds up nothing.
+CREATE FUNCTION etl.mirror_defaults(connection text DEFAULT 'odoo') RETURNS TABLE (model text, "table" text, status text, detail text)
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  made jsonb;
+BEGIN
+  FOREACH model IN ARRAY ARRAY['res.partner', 'account.move', 'account.move.line', 'purchase.order', 'purchase.order.line', 'sale.order', 'sale.order.line',
+    'stock.move', 'stock.picking', 'hr.expense', 'hr.expense.sheet', 'ipai.subscription', 'ipai.subscription.line', 'ipai.purchase.requisition',
+    'ipai.purchase.req.line', 'ipai.expense.advance', 'ipai.expense.policy'] LOOP
+    BEGIN
+      made := etl.mirror(model, connection => $1);
+      "table" := made ->> 'table';
+      status := 'mirrored';
+      detail := format('%s columns', made ->> 'columns') || coalesce(format(', without %s', nullif((SELECT string_agg(s ->> 'field', ', ') FROM jsonb_array_elements(made -> 'skipped') s), '')), '');
+    EXCEPTION WHEN undefined_object OR insufficient_privilege OR datatype_mismatch THEN
+      -- Of this model alone; what stops them all is raised.
+      "table" := NULL;
+      status := 'not mirrored';
+      detail := SQLERRM;
+    END;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION etl.mirror_defaults(text) IS 'Mirrors the 17 models of the usual deployment; says of each what came of it.';
+
+-- API: Private. A page beside the mirror: records that it lacks, that are otherwise, and that have changed in Odoo since its last pull.
+CREATE FUNCTION etl._differences(rel regclass, names text[], page json, since timestamptz, OUT missing bigint[], OUT different bigint[], OUT behind bigint[])
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  whole bool := etl._has_column(rel, 'raw') AND NOT 'raw' = ANY (names);
+  kept text[] := CASE WHEN whole THEN names || 'raw'::text ELSE names END;
+  dated text := CASE WHEN 'write_date' = ANY (names) AND etl._has_column(rel, 'write_date') THEN 'p.write_date' ELSE 'NULL::timestamptz' END;
+BEGIN
+  EXECUTE format($sql$
+    WITH page AS MATERIALIZED (SELECT * FROM %1$s AS r(id bigint%2$s)),
+    odd AS (
+      SELECT p.id, m.%4$I IS NULL AS missing, %7$s >= $2 AND (m.%4$I IS NULL OR %7$s IS DISTINCT FROM %8$s) AS behind
+      FROM page p LEFT JOIN %3$s m ON m.%4$I = p.id
+      WHERE m.%4$I IS NULL OR m._etl_deleted_at IS NOT NULL OR m._etl_hidden_at IS NOT NULL OR ROW(0%5$s) IS DISTINCT FROM ROW(0%6$s)
+    )
+    SELECT coalesce(array_agg(id ORDER BY id) FILTER (WHERE missing AND behind IS NOT TRUE), '{}'),
+           coalesce(array_agg(id ORDER BY id) FILTER (WHERE NOT missing AND behind IS NOT TRUE), '{}'),
+           coalesce(array_agg(id ORDER BY id) FILTER (WHERE behind), '{}') FROM odd
+    $sql$,
+    CASE WHEN whole THEN 'jsonb_array_elements($1::jsonb) AS e(raw), jsonb_to_record(e.raw)' ELSE 'json_to_recordset($1)' END,
+    etl._columns(rel, names, '', true), rel, etl._mirror_id(rel), etl._columns(rel, kept, 'm.'), etl._columns(rel, kept, 'p.'), dated, replace(dated, 'p.', 'm.'))
+  INTO missing, different, behind USING page, since;
+END
+$$;
+COMMENT ON FUNCTION etl._differences(regclass, text[], json, timestamptz) IS 'What of a page of records a mirror lacks or has otherwise.';
+
+-- API: Public.
+CREATE FUNCTION etl.verify(model text, connection text DEFAULT 'odoo', max_time interval DEFAULT '10 min') RETURNS jsonb
+  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+  AS 'MODULE_PATHNAME', 'verify_wrapper';
+COMMENT ON FUNCTION etl.verify(text, text, interval) IS
+  'Compares every record of a mirror with Odoo, value by value, and changes nothing: {"clean", "checked", "missing", "extra", "different", "behind"}. behind is what changed in Odoo since the last pull.';
+ALTER FUNCTION etl.verify(text, text, interval) OWNER TO etl_worker;
+
+-- API: Public.
+CREATE FUNCTION etl.rollback_run(run_id bigint) RETURNS jsonb
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  r record;
+  m record;
+  i record;
+  id name;
+  cols text;
+  removed bigint := 0;
+  restored bigint := 0;
+  n bigint;
+  stuck bigint[] := '{}';
+  part bigint[];
+BEGIN
+  PERFORM etl._must_be_set_up();
+  SELECT q.* INTO r FROM ops.odoo_sync_runs q WHERE q.id = $1;
+  IF NOT FOUND OR r.direction <> 'odoo_to_sb' OR NOT EXISTS (SELECT FROM etl.before_images b WHERE b.run_id = $1) THEN
+    RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('nothing is kept of run %s that could be put back', $1),
+      HINT = 'It changed nothing, wrote no mirror, or is older than 7 days: SELECT id, status, meta FROM ops.odoo_sync_runs WHERE direction = ''odoo_to_sb'' ORDER BY id DESC;';
+  ELSIF r.status = 'running' THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('run %s is not over', $1), HINT = 'Wait for it, or SELECT etl.pause(); and wait a moment.';
+  END IF;
+  SELECT k.* INTO m FROM etl._mirrors() k WHERE k.connection = r.meta ->> 'connection' AND k.model = r.meta ->> 'model';
+  IF m.rel IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = format('the mirror of %s is gone', r.meta ->> 'model'), HINT = 'There is nothing to put back into.';
+  END IF;
+  -- Nobody pulls meanwhile, and nobody after it until somebody asks.
+  PERFORM FROM etl.pulls p WHERE p.connection = m.connection AND p.model = m.model FOR UPDATE;
+  IF EXISTS (SELECT FROM etl.pulls p WHERE p.connection = m.connection AND p.model = m.model AND p.run_id IS NOT NULL AND etl._owner_alive(p.owner)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is being pulled just now', m.model), HINT = 'Try again in a moment.';
+  END IF;
+  UPDATE ops.odoo_sync_config c SET value = c.value || jsonb_build_object('paused', format('run %s was rolled back', $1)), updated_at = now()
+    WHERE c.key = etl._mirror_key(m.connection, m.model);
+  id := etl._mirror_id(m.rel);
+  cols := (SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+           WHERE a.attrelid = m.rel AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '');
+  FOR i IN SELECT b.* FROM etl.before_images b WHERE b.run_id = $1 ORDER BY b.id DESC LOOP
+    EXECUTE format('DELETE FROM %s m WHERE m.%I = ANY ($1) AND m._etl_run_id = $2', m.rel, id) USING i.inserted, $1;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    removed := removed + n;
+    -- A later run has written them: what they are now is not this run's doing alone.
+    EXECUTE format('SELECT array_agg(m.%2$I) FROM %1$s m WHERE m._etl_run_id IS DISTINCT FROM $2 AND (m.%2$I = ANY ($1) OR m.%2$I IN (SELECT (e ->> %3$L)::bigint FROM jsonb_array_elements($3) e))', m.rel, id, id)
+      INTO part USING i.inserted, $1, i.rows;
+    stuck := stuck || coalesce(part, '{}');
+    EXECUTE format('INSERT INTO %1$s AS m (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM jsonb_populate_recordset(NULL::%1$s, $1) b
+      ON CONFLICT (%3$I) DO UPDATE SET (%2$s) = ROW(%4$s) WHERE m._etl_run_id = $2', m.rel, cols, id,
+      (SELECT string_agg(format('excluded.%I', a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+       WHERE a.attrelid = m.rel AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')) USING i.rows, $1;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    restored := restored + n;
+  END LOOP;
+  DELETE FROM etl.before_images b WHERE b.run_id = $1;
+  IF r.meta -> 'checkpoint_before' IS NULL OR r.meta -> 'checkpoint_before' = 'null' THEN
+    DELETE FROM ops.odoo_sync_checkpoints c WHERE c.key = etl._mirror_key(m.connection, m.model);
+  ELSE
+    UPDATE ops.odoo_sync_checkpoints c SET cursor = r.meta -> 'checkpoint_before', updated_at = now() WHERE c.key = etl._mirror_key(m.connection, m.model);
+  END IF;
+  UPDATE ops.odoo_sync_runs q SET meta = q.meta || jsonb_build_object('rolled_back_at', now()) WHERE q.id = $1;
+  PERFORM etl._audit('rollback_run', $1::text, NULL, jsonb_build_object('model', m.model, 'removed', removed, 'restored', restored, 'not_undone', to_jsonb(stuck)));
+  RETURN jsonb_build_object('run', $1, 'model', m.model, 'table', m.rel::text, 'removed', removed, 'restored', restored, 'not_undone', to_jsonb(stuck),
+    'paused', format('pulls of %s wait until somebody asks: SELECT etl.request_pull(%L, %L);', m.model, m.model, m.connection));
+END
+$$;
+COMMENT ON FUNCTION etl.rollback_run(bigint) IS
+  'Puts a mirror back as it was before a run, and its checkpoint; not_undone are records that a later run has written. Its pulls wait until somebody asks for one. Runs of the last 7 days.';
+ALTER FUNCTION etl.rollback_run(bigint) OWNER TO etl_worker;

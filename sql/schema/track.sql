@@ -1,0 +1,685 @@
+-- Capture: which tables go to Odoo, and the triggers that see their changes. One set-based insert per statement, of what changed.
+--
+-- The trigger function belongs to the table's owner and runs with the owner's rights, so that an expression of the mapping can do no
+-- more than the owner can. It writes through a view of its own, etl.track_<id>, which lets nothing pass but rows of this table's keys
+-- for this model and connection.
+
+CREATE TABLE etl.tracks (
+  id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  connection text NOT NULL,
+  model text NOT NULL,
+  -- schema.table as an identifier is written.
+  tab text NOT NULL,
+  key_columns text[] NOT NULL,
+  fields jsonb NOT NULL,
+  -- The schema of its functions, which stays when the table moves.
+  home text NOT NULL,
+  -- The table's columns when it was last looked at, and their numbers, which stay when they are renamed.
+  column_numbers jsonb NOT NULL,
+  on_delete text NOT NULL CHECK (on_delete OPERATOR(pg_catalog.=) ANY ('{delete,archive,ignore}'::pg_catalog.text[])),
+  on_truncate text NOT NULL CHECK (on_truncate OPERATOR(pg_catalog.=) ANY ('{error,delete}'::pg_catalog.text[])),
+  condition text,
+  priority smallint NOT NULL,
+  -- Record keys of its rows begin so; it stays when the table is renamed.
+  prefix text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  -- Rows that were there before: when they were asked for, how far it came, when it was done.
+  backfill_asked_at timestamptz,
+  backfill_after text[],
+  backfilled_rows bigint NOT NULL DEFAULT 0,
+  backfilled_at timestamptz,
+  UNIQUE (connection, model, tab)
+);
+COMMENT ON TABLE etl.tracks IS 'Tables whose changes go to Odoo, written by etl.track().';
+ALTER TABLE etl.tracks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reader ON etl.tracks FOR SELECT TO etl_reader USING (true);
+CREATE POLICY worker ON etl.tracks FOR ALL TO etl_worker USING (true) WITH CHECK (true);
+SELECT pg_catalog.pg_extension_config_dump('etl.tracks', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.tracks_id_seq', '');
+
+-- API: Private. The key of a row as a text expression: one column's text, or a JSON list of several.
+CREATE FUNCTION etl._key_expression(prefix text, key_columns text[]) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN cardinality(key_columns) = 1 THEN format('%L || %I::text', prefix, key_columns [1])
+    ELSE format('%L || jsonb_build_array(%s)::text', prefix, (SELECT string_agg(format('%I', k), ', ' ORDER BY n) FROM unnest(key_columns) WITH ORDINALITY AS u(k, n))) END
+$$;
+COMMENT ON FUNCTION etl._key_expression(text, text[]) IS 'The record key of a row, as an expression over its columns.';
+
+-- API: Private. One field of a mapping as an expression over the row's columns; NULL for a constant.
+--   "column" | {"column": c} | {"sql": expression} | {"column": c, "by": field of the other model} | {"column": c, "ref": table}
+CREATE FUNCTION etl._value_expression(t etl.tracks, field text, mapping jsonb) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  col text := CASE jsonb_typeof(mapping) WHEN 'string' THEN mapping #>> '{}' ELSE mapping ->> 'column' END;
+  keys text[] := CASE jsonb_typeof(mapping) WHEN 'object' THEN ARRAY(SELECT k FROM jsonb_object_keys(mapping) k ORDER BY k) ELSE ARRAY['column'] END;
+  rel regclass := t.tab::regclass;
+  type oid;
+  target regclass;
+  other record;
+  example text := 'A field is mapped to "column", {"value": …}, {"sql": "expression"}, {"column": "…", "by": "code"} or {"column": "…", "ref": "schema.table"}.';
+BEGIN
+  IF jsonb_typeof(mapping) NOT IN ('string', 'object') OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['by', 'column'], ARRAY['column', 'ref']) THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the mapping of %s is not understood: %s', field, mapping), HINT = example;
+  ELSIF mapping ? 'value' THEN
+    RETURN NULL;
+  ELSIF mapping ? 'sql' THEN
+    RETURN format('(%s)', mapping ->> 'sql');
+  END IF;
+  SELECT a.atttypid INTO type FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no column "%s", to which %s is mapped', rel, col, field),
+      HINT = 'Correct the mapping, or give an expression: {"sql": "…"}.';
+  ELSIF mapping ? 'by' THEN
+    RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''by'', jsonb_build_object(%2$L, %1$I)) END', col, mapping ->> 'by');
+  ELSIF mapping ? 'ref' THEN
+    target := to_regclass(mapping ->> 'ref');
+    SELECT k.prefix, k.key_columns INTO other FROM (SELECT t.prefix, t.key_columns WHERE target = rel
+      UNION ALL SELECT o.prefix, o.key_columns FROM etl._tracks_of(target::text) o WHERE o.connection = t.connection) k LIMIT 1;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s is not tracked, and %s refers to it', mapping ->> 'ref', field),
+        HINT = format('SELECT etl.track(%L, …); first.', mapping ->> 'ref');
+    ELSIF cardinality(other.key_columns) <> 1 THEN
+      RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s has a key of several columns, and %s refers to it by one', mapping ->> 'ref', field),
+        HINT = 'Give an expression that builds its record key: {"sql": "jsonb_build_object(''key'', …)"}.';
+    END IF;
+    RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''key'', %2$L || %1$I::text) END', col, other.prefix);
+  END IF;
+  RETURN CASE type WHEN 'json'::regtype THEN format('%I::jsonb', col) WHEN 'bytea'::regtype THEN format('encode(%I, ''base64'')', col) ELSE format('%I', col) END;
+END
+$$;
+COMMENT ON FUNCTION etl._value_expression(etl.tracks, text, jsonb) IS 'One field of a mapping as an SQL expression over the row.';
+
+-- API: Private. The tracks of a table, for whoever may not read them all.
+CREATE FUNCTION etl._tracks_of(tab text) RETURNS SETOF etl.tracks
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$ SELECT t.* FROM etl.tracks t WHERE to_regclass(t.tab) = to_regclass($1) $$;
+COMMENT ON FUNCTION etl._tracks_of(text) IS 'The tracks of a table.';
+ALTER FUNCTION etl._tracks_of(text) OWNER TO etl_worker;
+
+-- API: Private. Whether the rows that were there before are on their way: then an update need say no more than what changed.
+CREATE FUNCTION etl._is_backfilled(track int) RETURNS bool
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$ SELECT t.backfilled_at IS NOT NULL FROM etl.tracks t WHERE t.id = $1 $$;
+COMMENT ON FUNCTION etl._is_backfilled(int) IS 'Whether the rows that a table had when it was tracked were enqueued.';
+ALTER FUNCTION etl._is_backfilled(int) OWNER TO etl_worker;
+
+-- API: Private. The text of a track's functions: what its triggers call, and what enqueues rows that were there before.
+CREATE FUNCTION etl._capture_source(t etl.tracks, OUT capture text, OUT backfill text, OUT probe text)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rel regclass := t.tab::regclass;
+  filter text := coalesce(' WHERE (' || t.condition || ')', '');
+  constants text := (SELECT coalesce(jsonb_object_agg(f.key, f.value -> 'value'), '{}')::text FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object' AND f.value ? 'value');
+  vals text := '';
+  whole text := '';
+  changed text := '';
+  ours text := '';
+  theirs text := '';
+  n int := 0;
+  f record;
+  gone text;
+  inserts text := format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id);
+BEGIN
+  FOR f IN SELECT e.key AS field, etl._value_expression(t, e.key, e.value) AS expression FROM jsonb_each(t.fields) e ORDER BY e.key LOOP
+    CONTINUE WHEN f.expression IS NULL;
+    n := n + 1;
+    vals := vals || format(', %s AS v%s', f.expression, n);
+    -- In one list of at most a hundred arguments; so a new one begins now and then.
+    whole := whole || CASE WHEN n % 40 = 1 THEN CASE WHEN n = 1 THEN ' || jsonb_build_object(' ELSE ') || jsonb_build_object(' END ELSE ', ' END || format('%L, n.v%s', f.field, n);
+    changed := changed || CASE WHEN n = 1 THEN '' ELSE ' || ' END || format('CASE WHEN n.v%1$s IS DISTINCT FROM o.v%1$s THEN jsonb_build_object(%2$L, n.v%1$s) ELSE ''{}'' END', n, f.field);
+    ours := ours || format(', n.v%s', n);
+    theirs := theirs || format(', o.v%s', n);
+  END LOOP;
+  whole := format('%L::jsonb', constants) || whole || CASE WHEN n > 0 THEN ')' ELSE '' END;
+  vals := format('%s AS k%s', etl._key_expression(t.prefix, t.key_columns), vals);
+  gone := CASE t.on_delete WHEN 'delete' THEN '''delete'', ''{}''::jsonb' WHEN 'archive' THEN '''update'', ''{"active": false}''::jsonb' END;
+
+  capture := format($src$
+DECLARE
+  -- Of this statement, and of no other.
+  stamp text := concat('track:%1$s:', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), ':', left(gen_random_uuid()::text, 18), ':');
+BEGIN
+  CASE TG_OP
+  WHEN 'INSERT' THEN
+    %2$s
+    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s
+    FROM (SELECT %7$s FROM new_rows%8$s) n;
+  WHEN 'UPDATE' THEN
+    IF etl._is_backfilled(%1$s) THEN
+      %2$s
+      SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
+      FROM (SELECT coalesce(n.k, o.k) AS k, %9$s
+            FROM (SELECT %7$s FROM new_rows%8$s) n FULL JOIN (SELECT %7$s FROM old_rows%8$s) o ON n.k = o.k
+            WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%10$s) IS DISTINCT FROM ROW(0%11$s)) c
+      WHERE c.operation IS NOT NULL;
+    ELSE
+      %2$s
+      SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
+      FROM (SELECT coalesce(n.k, o.k) AS k, %12$s
+            FROM (SELECT %7$s FROM new_rows%8$s) n FULL JOIN (SELECT %7$s FROM old_rows%8$s) o ON n.k = o.k
+            WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%10$s) IS DISTINCT FROM ROW(0%11$s)) c
+      WHERE c.operation IS NOT NULL;
+    END IF;
+  WHEN 'DELETE' THEN
+    %13$s
+  WHEN 'TRUNCATE' THEN
+    %14$s
+  END CASE;
+  RETURN NULL;
+END
+$src$,
+    t.id, inserts, t.model, whole, t.connection, t.priority, vals, filter,
+    -- What was enqueued before: only what changed goes.
+    format('CASE WHEN n.k IS NULL THEN %s WHEN o.k IS NULL THEN ''upsert'' ELSE ''update'' END AS operation, CASE WHEN n.k IS NULL THEN %s WHEN o.k IS NULL THEN %s ELSE %s END AS payload',
+      coalesce(split_part(gone, ',', 1), 'NULL'), CASE t.on_delete WHEN 'archive' THEN '''{"active": false}''::jsonb' ELSE '''{}''::jsonb' END, whole, coalesce(nullif(changed, ''), '''{}''::jsonb')),
+    ours, theirs,
+    -- What was not may be new to Odoo: the whole record goes.
+    format('CASE WHEN n.k IS NULL THEN %s ELSE ''upsert'' END AS operation, CASE WHEN n.k IS NULL THEN %s ELSE %s END AS payload',
+      coalesce(split_part(gone, ',', 1), 'NULL'), CASE t.on_delete WHEN 'archive' THEN '''{"active": false}''::jsonb' ELSE '''{}''::jsonb' END, whole),
+    CASE WHEN gone IS NULL THEN 'NULL;' ELSE format('%s
+    SELECT %L, %s, stamp || row_number() OVER (), o.k, %L, %s FROM (SELECT %s FROM old_rows%s) o;', inserts, t.model, gone, t.connection, t.priority, vals, filter) END,
+    CASE t.on_truncate WHEN 'delete' THEN format('PERFORM etl.track_%s_truncated();', t.id)
+      ELSE format('RAISE EXCEPTION USING ERRCODE = ''feature_not_supported'', MESSAGE = %L, HINT = %L;',
+        format('%s is tracked and cannot be truncated', t.tab),
+        format('DELETE FROM %1$s deletes its records in Odoo too; SELECT etl.untrack(%2$L) lets them be; SELECT etl.track(%2$L, …, on_truncate => ''delete'') makes TRUNCATE delete them.', t.tab, t.tab)) END);
+
+  backfill := format($src$
+  WITH chunk AS MATERIALIZED (
+    -- Locked, and so as they are now: a change that comes after this one is enqueued after it.
+    SELECT * FROM %1$s WHERE ($1 IS NULL OR (%2$s) > (%3$s))%4$s ORDER BY %2$s LIMIT $2 FOR NO KEY UPDATE
+  ),
+  sent AS (
+    %5$s
+    SELECT %6$L, 'upsert', %7$s, concat('track:%8$s:', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), ':', left(gen_random_uuid()::text, 18), ':', row_number() OVER ()), n.k, %9$L, least(%10$s, -10)
+    FROM (SELECT %11$s FROM chunk) n
+  )
+  SELECT (SELECT count(*) FROM chunk), (SELECT ARRAY[%12$s] FROM chunk ORDER BY %13$s LIMIT 1)
+$src$,
+    t.tab, (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
+    (SELECT string_agg(format('$1[%s]::%s', i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
+       FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i) JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k),
+    coalesce(' AND (' || t.condition || ')', ''), inserts, t.model, whole, t.id, t.connection, t.priority, vals,
+    (SELECT string_agg(format('%I::text', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
+    (SELECT string_agg(format('%I DESC', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)));
+  -- Runs the mapping on no row: what is wrong with it shows now and not when somebody writes.
+  probe := format('SELECT %s FROM (SELECT %s FROM %s%s) n WHERE false', whole, vals, t.tab, filter);
+END
+$$;
+COMMENT ON FUNCTION etl._capture_source(etl.tracks) IS 'The text of the functions that capture a table''s changes.';
+
+-- API: Private. Writes a track down, or changes it. Returns it.
+CREATE FUNCTION etl._register_track(t etl.tracks) RETURNS etl.tracks
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  before etl.tracks;
+  stored etl.tracks;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  SELECT k.* INTO before FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.tab = t.tab FOR UPDATE;
+  IF FOUND THEN
+    -- A field that was not sent before is sent with the next backfill; the old rows keep their keys.
+    UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(t.tab::regclass), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
+        priority = t.priority, backfilled_at = CASE WHEN (k.fields, k.condition, k.key_columns) IS DISTINCT FROM (t.fields, t.condition, t.key_columns) THEN NULL ELSE k.backfilled_at END
+      WHERE k.id = before.id RETURNING k.* INTO stored;
+  ELSE
+    INSERT INTO etl.tracks (connection, model, tab, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, prefix)
+      VALUES (t.connection, t.model, t.tab, t.home, t.key_columns, t.fields, etl._column_numbers(t.tab::regclass), t.on_delete, t.on_truncate, t.condition, t.priority, t.prefix)
+      RETURNING * INTO stored;
+  END IF;
+  PERFORM etl._audit('track', t.tab, to_jsonb(before), to_jsonb(stored));
+  RETURN stored;
+END
+$$;
+COMMENT ON FUNCTION etl._register_track(etl.tracks) IS 'Writes a track down, or changes it.';
+ALTER FUNCTION etl._register_track(etl.tracks) OWNER TO etl_worker;
+
+-- API: Private. What the table's owner may write through: rows of this track and no others. Catalogs only.
+CREATE FUNCTION etl._make_sink(track int) RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  t etl.tracks;
+  owner name;
+BEGIN
+  SELECT k.* INTO STRICT t FROM etl.tracks k WHERE k.id = track;
+  SELECT r.rolname INTO owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = t.tab::regclass;
+  EXECUTE format('CREATE OR REPLACE VIEW etl.track_%s AS SELECT model, operation, payload, idempotency_key, record_key, connection, priority FROM ops.odoo_outbox '
+    'WHERE model = %L AND connection = %L AND starts_with(record_key, %L) WITH CHECK OPTION', t.id, t.model, t.connection, t.prefix);
+  EXECUTE format('ALTER VIEW etl.track_%s OWNER TO etl_worker', t.id);
+  EXECUTE format('REVOKE ALL ON etl.track_%s FROM PUBLIC', t.id);
+  EXECUTE format('COMMENT ON VIEW etl.track_%s IS %L', t.id, format('Through this the triggers on %s enqueue.', t.tab));
+  EXECUTE format('GRANT INSERT ON etl.track_%s TO %I', t.id, owner);
+  EXECUTE format('GRANT USAGE ON SCHEMA etl TO %I', owner);
+  -- A view's insert takes its defaults with the rights of whoever inserts.
+  IF pg_get_serial_sequence('ops.odoo_outbox', 'id') IS NOT NULL THEN
+    EXECUTE format('GRANT USAGE ON SEQUENCE %s TO %I', pg_get_serial_sequence('ops.odoo_outbox', 'id'), owner);
+  END IF;
+  EXECUTE format('GRANT EXECUTE ON FUNCTION etl._is_backfilled(int) TO %I', owner);
+  IF t.on_truncate = 'delete' THEN
+    EXECUTE format($sql$
+      CREATE OR REPLACE FUNCTION etl.track_%1$s_truncated() RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+      AS %2$L $sql$, t.id, format($body$
+      INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, record_key, connection, priority)
+        SELECT %1$L, 'delete', '{}', concat('track:%2$s:', gen_random_uuid()), k.record_key, %3$L, %4$s
+        FROM (SELECT l.record_key FROM etl.links l WHERE l.connection = %3$L AND l.model = %1$L AND starts_with(l.record_key, %5$L)
+              UNION SELECT o.record_key FROM ops.odoo_outbox o WHERE o.connection = %3$L AND o.model = %1$L AND o.status IN ('queued', 'processing')
+                AND starts_with(o.record_key, %5$L)) k $body$, t.model, t.id, t.connection, t.priority, t.prefix));
+    EXECUTE format('ALTER FUNCTION etl.track_%s_truncated() OWNER TO etl_worker', t.id);
+    EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_truncated() FROM PUBLIC', t.id);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION etl.track_%s_truncated() TO %I', t.id, owner);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION etl._make_sink(int) IS 'Makes the view through which a track''s triggers enqueue.';
+
+-- API: Private. The names of a track's functions: in the table's schema, and its owner's.
+CREATE FUNCTION etl._capture_names(t etl.tracks, OUT capture text, OUT backfill text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%I.etl_capture_%s', t.home, t.id), format('%I.etl_backfill_%s', t.home, t.id)
+$$;
+COMMENT ON FUNCTION etl._capture_names(etl.tracks) IS 'The names of the functions that capture a table''s changes.';
+
+-- API: Private. Makes or replaces a track's functions, with the rights of whoever calls; they are the table's owner's.
+CREATE FUNCTION etl._write_capture(t etl.tracks) RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  source record;
+  names record;
+  owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = t.tab::regclass);
+BEGIN
+  SELECT * INTO source FROM etl._capture_source(t);
+  SELECT * INTO names FROM etl._capture_names(t);
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp AS %L',
+    names.capture, t.home, source.capture);
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s(after text[], rows int, OUT sent bigint, OUT last text[]) LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp AS %L',
+    names.backfill, t.home, source.backfill);
+  EXECUTE format('ALTER FUNCTION %s() OWNER TO %I', names.capture, owner);
+  EXECUTE format('ALTER FUNCTION %s(text[], int) OWNER TO %I', names.backfill, owner);
+  EXECUTE format('REVOKE ALL ON FUNCTION %s(), %s(text[], int) FROM PUBLIC', names.capture, names.backfill);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION %s(text[], int) TO etl_worker', names.backfill);
+  EXECUTE format('COMMENT ON FUNCTION %s() IS %L', names.capture, format('Sends changes of %s to Odoo (%s): made by etl.track().', t.tab, t.model));
+  EXECUTE format('COMMENT ON FUNCTION %s(text[], int) IS %L', names.backfill, format('Sends rows of %s that were there before to Odoo (%s): made by etl.track().', t.tab, t.model));
+END
+$$;
+COMMENT ON FUNCTION etl._write_capture(etl.tracks) IS 'Makes or replaces the functions that capture a table''s changes.';
+
+-- API: Public. With the rights of whoever calls, who must own the table.
+CREATE FUNCTION etl.track("table" regclass, model text, fields jsonb, key text[] DEFAULT NULL, connection text DEFAULT 'odoo', on_delete text DEFAULT 'delete',
+    on_truncate text DEFAULT 'error', condition text DEFAULT NULL, priority smallint DEFAULT 0) RETURNS jsonb
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  k record;
+  t etl.tracks;
+  mapping jsonb;
+  described jsonb;
+  f record;
+  names record;
+  part regclass;
+  event text;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  SELECT c.relkind, c.relpersistence, n.nspname, c.relname, r.rolname AS owner INTO k
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = $1;
+  IF k.relkind IS NULL OR k.relkind NOT IN ('r', 'p') OR k.relpersistence = 't' THEN
+    RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not an ordinary table', $1), HINT = 'Tables and partitioned tables can be tracked.';
+  ELSIF NOT pg_has_role(k.owner, 'USAGE') THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s belongs to %s', $1, k.owner), HINT = 'A table is tracked by its owner.';
+  ELSIF jsonb_typeof($3) IS DISTINCT FROM 'object' OR $3 = '{}' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'fields is not an object that maps fields of Odoo to columns',
+      HINT = 'For example ''{"name": "full_name", "email": "email", "country_id": {"column": "country", "by": "code"}}''.';
+  ELSIF $6 IS NULL OR $6 NOT IN ('delete', 'archive', 'ignore') OR $7 IS NULL OR $7 NOT IN ('error', 'delete') THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'on_delete or on_truncate is not known',
+      HINT = 'on_delete is delete, archive or ignore; on_truncate is error or delete.';
+  END IF;
+  -- A bare name is one of the table's own schema.
+  mapping := (SELECT jsonb_object_agg(e.key, CASE WHEN jsonb_typeof(e.value) = 'object' AND e.value ? 'ref'
+      THEN jsonb_set(e.value, '{ref}', to_jsonb(coalesce(etl._qualified(e.value ->> 'ref'), etl._qualified(format('%I.%s', k.nspname, e.value ->> 'ref')), e.value ->> 'ref')))
+      ELSE e.value END) FROM jsonb_each($3) e);
+  t := jsonb_populate_record(NULL::etl.tracks, jsonb_build_object('connection', $5, 'model', $2, 'tab', format('%I.%I', k.nspname, k.relname), 'home', k.nspname,
+    'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0),
+    'prefix', format('%s.%s:', k.nspname, k.relname)));
+
+  described := etl._describe($5, $2, ARRAY(SELECT jsonb_object_keys($3)));
+  IF described ? 'error' THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s cannot be tracked: %s', $1, described ->> 'error'),
+      HINT = coalesce(described ->> 'remedy', 'SELECT etl.test_connection(…) tells more.');
+  END IF;
+  FOR f IN SELECT e.key AS name, described -> 'fields' -> e.key AS field FROM jsonb_each($3) e LOOP
+    IF f.field IS NULL THEN
+      RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no field %s', $2, f.name),
+        HINT = 'Names of fields are those of Odoo''s database, as developer mode shows them.';
+    ELSIF (f.field -> 'readonly')::bool IS TRUE THEN
+      RAISE EXCEPTION USING ERRCODE = 'generated_always', MESSAGE = format('%s.%s cannot be written: Odoo computes it, or keeps it read-only', $2, f.name),
+        HINT = 'Leave it out.';
+    ELSIF f.field ->> 'type' = 'one2many' THEN
+      RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s.%s is a list of lines', $2, f.name),
+        HINT = format('Track the table of the lines: SELECT etl.track(…, %L, ''{%s: {"column": "…", "ref": %s}, …}'');', f.field ->> 'relation', to_json(f.field ->> 'relation_field'), to_json(t.tab));
+    END IF;
+  END LOOP;
+
+  t := etl._register_track(t);
+  PERFORM etl._make_sink(t.id);
+  EXECUTE (SELECT s.probe FROM etl._capture_source(t) s);
+  PERFORM etl._write_capture(t);
+  SELECT * INTO names FROM etl._capture_names(t);
+  -- They call what goes with the extension, and so they go with it.
+  EXECUTE format('ALTER FUNCTION %s() DEPENDS ON EXTENSION pg_etl', names.capture);
+  EXECUTE format('ALTER FUNCTION %s(text[], int) DEPENDS ON EXTENSION pg_etl', names.backfill);
+  IF NOT has_schema_privilege('etl_worker', k.nspname, 'USAGE') THEN
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO etl_worker', k.nspname);
+  END IF;
+  -- A statement fires the triggers of the table that it names, and of no other.
+  FOR part IN SELECT p.relid FROM pg_partition_tree($1) p UNION SELECT $1 LOOP
+    EXECUTE format('CREATE OR REPLACE TRIGGER etl_capture_%s_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, names.capture);
+    EXECUTE format('CREATE OR REPLACE TRIGGER etl_capture_%s_update AFTER UPDATE ON %s REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, names.capture);
+    EXECUTE format('CREATE OR REPLACE TRIGGER etl_capture_%s_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, names.capture);
+    EXECUTE format('CREATE OR REPLACE TRIGGER etl_capture_%s_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, names.capture);
+  END LOOP;
+  RETURN jsonb_build_object('track', t.id, 'table', t.tab, 'model', t.model, 'connection', t.connection, 'record_keys', t.prefix || '…',
+    'backfilled', t.backfilled_at IS NOT NULL);
+END
+$$;
+COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint) IS
+  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"}, {"column": "…", "by": "code"} or {"column": "…", "ref": "other.table"}. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
+
+-- API: Private. The columns that name a row: those given, or the primary key; never null and unique.
+CREATE FUNCTION etl._checked_key(rel regclass, given text[]) RETURNS text[]
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found_key text[];
+  odd text;
+BEGIN
+  SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u(n, place) JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = u.n ORDER BY u.place)
+    INTO found_key
+    FROM pg_index i
+    WHERE i.indrelid = rel AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+      AND CASE WHEN given IS NULL THEN i.indisprimary
+               ELSE (SELECT array_agg(a.attname::text ORDER BY a.attname) FROM unnest(i.indkey::int2[]) n JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = n)
+                  = (SELECT array_agg(g ORDER BY g) FROM unnest(given) g) END
+    LIMIT 1;
+  IF found_key IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_foreign_key',
+      MESSAGE = CASE WHEN given IS NULL THEN format('%s has no primary key', rel) ELSE format('no unique index of %s has just these columns: %s', rel, array_to_string(given, ', ')) END,
+      HINT = 'Rows are told apart in Odoo by a key that is unique and never null: add one (ALTER TABLE … ADD PRIMARY KEY …), or name its columns: key => ARRAY[''…''].';
+  END IF;
+  SELECT string_agg(a.attname, ', ') INTO odd FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = ANY (found_key) AND NOT a.attnotnull;
+  IF odd IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'not_null_violation', MESSAGE = format('%s of %s may be null', odd, rel),
+      HINT = format('ALTER TABLE %s ALTER COLUMN %s SET NOT NULL;', rel, odd);
+  END IF;
+  RETURN found_key;
+END
+$$;
+COMMENT ON FUNCTION etl._checked_key(regclass, text[]) IS 'The columns that name a row of a tracked table.';
+
+-- API: Public.
+CREATE FUNCTION etl.untrack("table" regclass, model text DEFAULT NULL, connection text DEFAULT NULL) RETURNS int
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  t etl.tracks;
+  names record;
+  stopped int := 0;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  FOR t IN SELECT k.* FROM etl._tracks_of($1::text) k WHERE ($2 IS NULL OR k.model = $2) AND ($3 IS NULL OR k.connection = $3) LOOP
+    SELECT * INTO names FROM etl._capture_names(t);
+    -- With its triggers.
+    EXECUTE format('DROP FUNCTION IF EXISTS %s() CASCADE', names.capture);
+    EXECUTE format('DROP FUNCTION IF EXISTS %s(text[], int)', names.backfill);
+    PERFORM etl._forget_track(t.id);
+    stopped := stopped + 1;
+  END LOOP;
+  IF stopped = 0 THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s is not tracked%s', $1, coalesce(' for ' || $2, '')), HINT = 'SELECT tab, model, connection FROM etl.tracks;';
+  END IF;
+  RETURN stopped;
+END
+$$;
+COMMENT ON FUNCTION etl.untrack(regclass, text, text) IS 'Stops sending a table''s changes to Odoo. What is enqueued still goes; records and their links stay.';
+
+-- API: Private.
+CREATE FUNCTION etl._forget_track(track int) RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  t etl.tracks;
+BEGIN
+  SELECT k.* INTO t FROM etl.tracks k WHERE k.id = track;
+  IF NOT FOUND THEN
+    RETURN;
+  ELSIF to_regclass(t.tab) IS NOT NULL AND EXISTS (SELECT FROM pg_trigger g WHERE g.tgname = format('etl_capture_%s_insert', track) AND g.tgrelid = to_regclass(t.tab)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is still tracked', t.tab), HINT = format('SELECT etl.untrack(%L);', t.tab);
+  END IF;
+  EXECUTE format('DROP VIEW IF EXISTS etl.track_%s', track);
+  EXECUTE format('DROP FUNCTION IF EXISTS etl.track_%s_truncated()', track);
+  PERFORM etl._delete_track(track);
+END
+$$;
+COMMENT ON FUNCTION etl._forget_track(int) IS 'Forgets a track whose triggers are gone.';
+
+-- API: Private. Rows are for functions of etl_worker.
+CREATE FUNCTION etl._delete_track(track int) RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+  WITH gone AS (DELETE FROM etl.tracks t WHERE t.id = $1 RETURNING t.*)
+  SELECT etl._audit('untrack', g.tab, to_jsonb(g), NULL) FROM gone g
+$$;
+COMMENT ON FUNCTION etl._delete_track(int) IS 'Deletes a track''s row.';
+ALTER FUNCTION etl._delete_track(int) OWNER TO etl_worker;
+
+-- API: Public.
+CREATE FUNCTION etl.backfill("table" regclass, model text DEFAULT NULL, connection text DEFAULT NULL) RETURNS jsonb
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  asked jsonb;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  WITH begun AS (
+    UPDATE etl.tracks t SET backfill_asked_at = now(), backfill_after = NULL, backfilled_rows = 0
+      WHERE to_regclass(t.tab) = $1 AND ($2 IS NULL OR t.model = $2) AND ($3 IS NULL OR t.connection = $3) RETURNING t.*)
+  SELECT jsonb_agg(jsonb_build_object('track', b.id, 'model', b.model, 'connection', b.connection)) INTO asked FROM begun b;
+  IF asked IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s is not tracked', $1), HINT = format('SELECT etl.track(%L, …); first.', $1);
+  END IF;
+  PERFORM etl._audit('backfill', $1::text, NULL, asked);
+  PERFORM etl._wake();
+  RETURN jsonb_build_object('table', $1::text, 'rows', (SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = $1), 'tracks', asked);
+END
+$$;
+COMMENT ON FUNCTION etl.backfill(regclass, text, text) IS
+  'Enqueues the rows that a tracked table has already, in chunks, behind live changes (priority -10). The worker does it; etl.tracks shows how far it is.';
+ALTER FUNCTION etl.backfill(regclass, text, text) OWNER TO etl_worker;
+
+-- API: Private. One chunk of a backfill, by the worker: "nothing" is asked, a chunk is "sent", or it "waits" for what it sent before.
+CREATE FUNCTION etl._backfill_chunk(chunk int, most_waiting bigint) RETURNS text
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  t etl.tracks;
+  done record;
+BEGIN
+  SELECT k.* INTO t FROM etl.tracks k WHERE k.backfill_asked_at IS NOT NULL ORDER BY k.backfill_asked_at, k.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN 'nothing';
+  -- The outbox is no place to keep a table in.
+  ELSIF (SELECT count(*) FROM (SELECT FROM etl.queue q WHERE q.connection = t.connection AND q.rank >= 10 LIMIT most_waiting) w) >= most_waiting THEN
+    RETURN 'waits';
+  END IF;
+  EXECUTE format('SELECT sent, last FROM %s($1, $2)', (SELECT n.backfill FROM etl._capture_names(t) n)) INTO done USING t.backfill_after, chunk;
+  UPDATE etl.tracks k SET backfill_after = coalesce(done.last, k.backfill_after), backfilled_rows = k.backfilled_rows + done.sent,
+      backfill_asked_at = CASE WHEN done.sent = chunk THEN k.backfill_asked_at END,
+      backfilled_at = CASE WHEN done.sent = chunk THEN k.backfilled_at ELSE now() END
+    WHERE k.id = t.id;
+  RETURN 'sent';
+END
+$$;
+COMMENT ON FUNCTION etl._backfill_chunk(int, bigint) IS 'Enqueues one chunk of a table that is backfilled.';
+
+-- API: Public. A tracked table's records: key is what etl.track() calls the row by, one column''s text or a JSON list.
+CREATE FUNCTION etl.tracked_records("table" regclass, model text DEFAULT NULL, connection text DEFAULT NULL)
+  RETURNS TABLE (key text, odoo_id bigint, external_id text, model text, connection text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+  SELECT substr(l.record_key, length(t.prefix) + 1), l.odoo_id, etl._external_id(l.connection, l.model, l.record_key), l.model, l.connection
+  FROM etl._tracks_of($1::text) t JOIN etl.links l ON l.connection = t.connection AND l.model = t.model AND starts_with(l.record_key, t.prefix)
+  WHERE ($2 IS NULL OR t.model = $2) AND ($3 IS NULL OR t.connection = $3)
+$$;
+COMMENT ON FUNCTION etl.tracked_records(regclass, text, text) IS 'The Odoo id and external id of every row of a tracked table that Odoo has: join it by key.';
+ALTER FUNCTION etl.tracked_records(regclass, text, text) OWNER TO etl_worker;
+
+-- API: Private.
+CREATE FUNCTION etl._external_id(connection text, model text, record_key text) RETURNS text
+  LANGUAGE c STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+  AS 'MODULE_PATHNAME', 'external_id_wrapper';
+COMMENT ON FUNCTION etl._external_id(text, text, text) IS 'The external id that a record key has in Odoo.';
+ALTER FUNCTION etl._external_id(text, text, text) OWNER TO etl_worker;
+
+-- API: Private. The name of a table with its schema; NULL where there is none.
+CREATE FUNCTION etl._qualified(tab text) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(tab) $$;
+COMMENT ON FUNCTION etl._qualified(text) IS 'The name of a table with its schema.';
+
+-- API: Private. A mapping in which another table is called otherwise.
+CREATE FUNCTION etl._referred(fields jsonb, was text, now_called text) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_object_agg(f.key, CASE WHEN jsonb_typeof(f.value) = 'object' AND f.value ->> 'ref' = was THEN jsonb_set(f.value, '{ref}', to_jsonb(now_called)) ELSE f.value END)
+  FROM jsonb_each(fields) f
+$$;
+COMMENT ON FUNCTION etl._referred(jsonb, text, text) IS 'A mapping in which another table is called otherwise.';
+
+-- API: Private. A mapping in which a column is called otherwise.
+CREATE FUNCTION etl._renamed(fields jsonb, was text, now_called text) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_object_agg(f.key, CASE
+    WHEN jsonb_typeof(f.value) = 'string' AND f.value #>> '{}' = was THEN to_jsonb(now_called)
+    WHEN jsonb_typeof(f.value) = 'object' AND f.value ->> 'column' = was THEN jsonb_set(f.value, '{column}', to_jsonb(now_called))
+    ELSE f.value END)
+  FROM jsonb_each(fields) f
+$$;
+COMMENT ON FUNCTION etl._renamed(jsonb, text, text) IS 'A mapping in which a column is called otherwise.';
+
+-- API: Private. A tracked table is called otherwise now, or its columns are.
+CREATE FUNCTION etl._moved_track(track int, tab text, fields jsonb, keys text[]) RETURNS etl.tracks
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+  UPDATE etl.tracks k SET tab = $2, fields = $3, key_columns = $4, column_numbers = etl._column_numbers($2::regclass) WHERE k.id = $1 RETURNING k.*
+$$;
+COMMENT ON FUNCTION etl._moved_track(int, text, jsonb, text[]) IS 'Follows a tracked table''s new names.';
+ALTER FUNCTION etl._moved_track(int, text, jsonb, text[]) OWNER TO etl_worker;
+
+-- API: Private. Other tracks that refer to it.
+CREATE FUNCTION etl._follow_references(was text, now_called text) RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$ UPDATE etl.tracks k SET fields = etl._referred(k.fields, $1, $2) WHERE k.fields::text LIKE '%"ref"%' $$;
+COMMENT ON FUNCTION etl._follow_references(text, text) IS 'Follows a tracked table''s new name in the mappings of others.';
+ALTER FUNCTION etl._follow_references(text, text) OWNER TO etl_worker;
+
+-- API: Private. A tracked table was altered: a new name is followed, and what would break its triggers is refused, now and not when
+-- somebody writes. Text and catalogs only: nothing of the mapping is run with these rights.
+CREATE FUNCTION etl._after_alter() RETURNS event_trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on SET check_function_bodies = off
+AS $$
+DECLARE
+  t etl.tracks;
+  c record;
+  altered record;
+  rel regclass;
+  tab text;
+  fields jsonb;
+  keys text[];
+  found_name text;
+BEGIN
+  FOR altered IN
+    SELECT DISTINCT ON (d.objid, k.id) d.objid::regclass AS rel, k AS track FROM pg_event_trigger_ddl_commands() d
+      JOIN pg_trigger g ON g.tgrelid = d.objid AND g.tgname ~ '^etl_capture_[0-9]+_insert$' AND g.tgparentid = 0
+      JOIN etl.tracks k ON k.id = split_part(g.tgname, '_', 3)::int
+      JOIN pg_class p ON p.oid = d.objid AND NOT p.relispartition
+    WHERE d.classid = 'pg_class'::regclass
+  LOOP
+    rel := altered.rel;
+    t := altered.track;
+    tab := etl._qualified(rel::text);
+    fields := t.fields;
+    keys := t.key_columns;
+    IF tab <> t.tab THEN
+      PERFORM etl._follow_references(t.tab, tab);
+      fields := etl._referred(fields, t.tab, tab);
+    END IF;
+    FOR c IN SELECT e.key AS col, e.value::int2 AS number FROM jsonb_each_text(t.column_numbers) e LOOP
+      found_name := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum = c.number AND NOT a.attisdropped);
+      CONTINUE WHEN found_name = c.col;
+      -- One that nothing uses may go; one in an expression cannot be followed.
+      IF etl._expressions(t) ~ ('\y' || regexp_replace(c.col, '([^[:alnum:]_])', '\\\1', 'g') || '\y') OR (found_name IS NULL AND etl._uses(t, c.col)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+          MESSAGE = format('column %s of %s is sent to Odoo (%s)', c.col, rel, t.model),
+          HINT = format('SELECT etl.untrack(%L, %L); first, and track it again as it is then.', tab, t.model);
+      END IF;
+      CONTINUE WHEN found_name IS NULL;
+      fields := etl._renamed(fields, c.col, found_name);
+      keys := array_replace(keys, c.col, found_name);
+    END LOOP;
+    t := etl._moved_track(t.id, tab, fields, keys);
+    PERFORM etl._make_sink(t.id);
+    PERFORM etl._write_capture(t);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION etl._after_alter() IS 'Follows a tracked table''s new names and refuses to let go of columns that are sent to Odoo.';
+
+-- API: Private. The columns of a table and their numbers, which stay when they are renamed.
+CREATE FUNCTION etl._column_numbers(rel regclass) RETURNS jsonb
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT coalesce(jsonb_object_agg(a.attname, a.attnum), '{}') FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped $$;
+COMMENT ON FUNCTION etl._column_numbers(regclass) IS 'The columns of a table and their numbers.';
+
+-- API: Private. The expressions of a track, as one text to look for names in.
+CREATE FUNCTION etl._expressions(t etl.tracks) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT concat_ws(' ', t.condition, (SELECT string_agg(f.value ->> 'sql', ' ') FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object')) $$;
+COMMENT ON FUNCTION etl._expressions(etl.tracks) IS 'The expressions of a track as one text.';
+
+-- API: Private. Whether a track sends a column, or names rows by it.
+CREATE FUNCTION etl._uses(t etl.tracks, col text) RETURNS bool
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT col = ANY (t.key_columns) OR EXISTS (SELECT FROM jsonb_each(t.fields) f
+    WHERE CASE jsonb_typeof(f.value) WHEN 'string' THEN f.value #>> '{}' WHEN 'object' THEN f.value ->> 'column' END = col)
+$$;
+COMMENT ON FUNCTION etl._uses(etl.tracks, text) IS 'Whether a track sends a column, or names rows by it.';
+
+-- API: Private. A tracked table was dropped: so is its track. What is enqueued still goes.
+CREATE FUNCTION etl._after_table_drop() RETURNS event_trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  t etl.tracks;
+BEGIN
+  FOR t IN SELECT k.* FROM pg_event_trigger_dropped_objects() d JOIN etl.tracks k ON k.tab = format('%I.%I', d.schema_name, d.object_name)
+      WHERE d.object_type = 'table' LOOP
+    IF to_regnamespace(quote_ident(t.home)) IS NOT NULL THEN
+      EXECUTE format('DROP FUNCTION IF EXISTS %I.etl_capture_%s()', t.home, t.id);
+      EXECUTE format('DROP FUNCTION IF EXISTS %I.etl_backfill_%s(text[], int)', t.home, t.id);
+    END IF;
+    PERFORM etl._forget_track(t.id);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION etl._after_table_drop() IS 'Forgets the tracks of a table that was dropped.';
+
+CREATE EVENT TRIGGER pg_etl_after_alter ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION etl._after_alter();
+COMMENT ON EVENT TRIGGER pg_etl_after_alter IS 'Follows the names of tracked tables and columns; refuses to drop a column that is sent to Odoo.';
+CREATE EVENT TRIGGER pg_etl_after_table_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED') EXECUTE FUNCTION etl._after_table_drop();
+COMMENT ON EVENT TRIGGER pg_etl_after_table_drop IS 'Forgets the tracks of a table that was dropped.';
