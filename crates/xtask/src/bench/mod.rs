@@ -5,10 +5,12 @@
 
 mod backlog;
 mod bare;
+mod capture;
 mod chart;
 mod claim_log;
 mod instant;
 mod machine;
+mod mirror;
 mod odoo;
 mod peers;
 mod poison;
@@ -46,16 +48,22 @@ pub enum Part {
     Backlog,
     /// (f) Rows that Odoo refuses among those it takes.
     Poison,
+    /// (g) A full pull.
+    Mirror,
+    /// (h) What tracking costs a writer.
+    Capture,
 }
 
 impl Part {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Odoo,
         Self::Instant,
         Self::Python,
         Self::Wake,
         Self::Backlog,
         Self::Poison,
+        Self::Mirror,
+        Self::Capture,
     ];
 
     fn run(self, plan: &Plan) -> Result<Section> {
@@ -66,6 +74,8 @@ impl Part {
             Self::Wake => wake::run(plan),
             Self::Backlog => backlog::run(plan),
             Self::Poison => poison::run(plan),
+            Self::Mirror => mirror::run(plan),
+            Self::Capture => capture::run(plan),
         }
     }
 
@@ -77,6 +87,8 @@ impl Part {
             Self::Wake => "(d) commit to request",
             Self::Backlog => "(e) backlog, held xmin, hot key",
             Self::Poison => "(f) refused rows",
+            Self::Mirror => "(g) full pull",
+            Self::Capture => "(h) capture",
         }
     }
 }

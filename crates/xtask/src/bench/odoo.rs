@@ -15,10 +15,10 @@ use super::{Plan, note};
 use crate::odoo::{Access, Odoo, Options};
 
 /// Callers, and Odoo's workers: more callers than workers gain nothing.
-const CALLERS: u32 = 2;
+pub const CALLERS: u32 = 2;
 /// Rows of one call; pg_etl's default.
 const BATCH: usize = 200;
-const MODEL: &str = "res.partner";
+pub const MODEL: &str = "res.partner";
 /// pg_etl's context of a create: a record is made once, however often its external id comes.
 const ONCE: &str = r#"{"lang":"en_US","mode":"update","noupdate":true,"tz":"UTC"}"#;
 
@@ -113,7 +113,7 @@ pub fn start() -> Result<Odoo> {
 }
 
 /// Whether pg_etl goes, in the order of this round.
-fn turns(round: usize) -> [bool; 2] {
+pub fn turns(round: usize) -> [bool; 2] {
     if round % 2 == 1 {
         [false, true]
     } else {
@@ -160,9 +160,9 @@ impl Times {
 }
 
 /// Path below the server, and body.
-type Call = (String, Value);
+pub type Call = (String, Value);
 
-fn path(method: &str) -> String {
+pub fn path(method: &str) -> String {
     format!("/json/2/{MODEL}/{method}")
 }
 
@@ -205,19 +205,19 @@ fn updates(ids: &[i64]) -> String {
 }
 
 /// A client without a memory.
-struct Client<'a> {
+pub struct Client<'a> {
     access: &'a Access,
     transport: Transport,
 }
 
 impl<'a> Client<'a> {
-    fn new(access: &'a Access) -> Result<Self> {
+    pub fn new(access: &'a Access) -> Result<Self> {
         let transport =
             Transport::new(&TransportSettings::default()).map_err(|why| anyhow!(why))?;
         Ok(Self { access, transport })
     }
 
-    fn send(&self, (path, body): &Call) -> Result<Value> {
+    pub fn send(&self, (path, body): &Call) -> Result<Value> {
         let headers = vec![
             ("Content-Type", "application/json".to_owned()),
             ("Authorization", format!("bearer {}", self.access.api_key)),
@@ -261,7 +261,7 @@ impl<'a> Client<'a> {
     }
 
     /// All callers at once; the ids that loads answered.
-    fn batches(&self, calls: &[Call]) -> Result<(Duration, Vec<i64>)> {
+    pub fn batches(&self, calls: &[Call]) -> Result<(Duration, Vec<i64>)> {
         let ids = Mutex::new(Vec::new());
         let time = bare::run(CALLERS as usize, |next: &AtomicUsize| {
             while let Some(call) = calls.get(next.fetch_add(1, Ordering::Relaxed)) {

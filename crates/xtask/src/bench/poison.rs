@@ -25,9 +25,6 @@ pub fn run(plan: &Plan) -> Result<Section> {
         let mut turns = [false, true];
         turns.rotate_left(round % 2);
         for poisoned in turns {
-            if let Ok(n) = std::env::var("MB") {
-                world.max_batch("res.partner", Some(n.parse()?).filter(|_| poisoned))?;
-            }
             let name = format!("poison-{round}-{poisoned}-{}", std::process::id());
             let spoil = |field| {
                 let every = if poisoned { ONE_IN } else { usize::MAX };

@@ -47,6 +47,10 @@ enum Which {
     E,
     /// Real Odoo: rows that it refuses among those it takes
     F,
+    /// Real Odoo: a full pull of a model, beside a client that throws it away
+    G,
+    /// What it costs a writer that a table is tracked
+    H,
 }
 
 impl Which {
@@ -58,6 +62,8 @@ impl Which {
             Self::D => Part::Wake,
             Self::E => Part::Backlog,
             Self::F => Part::Poison,
+            Self::G => Part::Mirror,
+            Self::H => Part::Capture,
         }
     }
 }
