@@ -1,8 +1,6 @@
 -- Every mirror of an Odoo connection that no live session pulls, and the seconds until its next pull; past when negative.
 SELECT m.connection, m.model, m.rel::text AS rel, m.config,
-       extract(epoch FROM greatest(p.not_before, CASE
-         WHEN p.run_id IS NOT NULL OR p.asked_at IS NOT NULL OR p.finished_at IS NULL THEN now()
-         ELSE p.finished_at + make_interval(secs => etl._seconds(m.config, 'every_seconds', 300)) END) - now())::float8 AS due_in
+       extract(epoch FROM coalesce(etl._pull_due(p, m.config), now()) - now())::float8 AS due_in
 FROM etl._mirrors() m
 JOIN etl.connections c ON c.name = m.connection AND c.kind = 'odoo'
 LEFT JOIN etl.pulls p ON p.connection = m.connection AND p.model = m.model

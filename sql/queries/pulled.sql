@@ -6,4 +6,4 @@ SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('connection', w.c
        THEN jsonb_build_object('error_class', p.error_class, 'error', p.last_error, 'remedy', p.remedy) ELSE '{}' END) ORDER BY w.c, w.m), '[]')
 FROM unnest($1, $2) AS w(c, m)
 LEFT JOIN etl.pulls p ON p.connection = w.c AND p.model = w.m
-LEFT JOIN ops.odoo_sync_runs r ON r.id = p.last_run AND p.ended_at >= to_timestamp($3)
+LEFT JOIN ops.odoo_sync_runs r ON r.id = p.last_run AND p.started_at >= to_timestamp($3) AND p.ended_at >= p.started_at

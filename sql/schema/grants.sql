@@ -44,7 +44,7 @@ GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, json
   etl._choose_namespace(), etl._move_in(), etl._mirror_key(text, text), etl._mirrors(), etl._mirror_id(regclass), etl._has_column(regclass, text),
   etl._columns(regclass, text[], text, bool), etl._merge(text, text, regclass, text[], json, bigint), etl._compare(regclass, bigint, bigint, bigint[]),
   etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint), etl._seconds(jsonb, text, float8), etl._unpause_mirrors(text, text),
-  etl._differences(regclass, text[], json, timestamptz), etl._notice_drift(text, text, regclass, jsonb, jsonb), etl._mirror_of(text), etl._begin_pull(text, text, bigint),
+  etl._differences(regclass, text[], json, timestamptz), etl._notice_drift(text, text, regclass, jsonb, jsonb), etl._mirror_of(text), etl._pull_due(etl.pulls, jsonb), etl._begin_pull(text, text, bigint),
   etl._end_pull(text, text, bigint, text, text, text, text, float8),
   etl._column_numbers(regclass), etl._referred(jsonb, text, text), etl._tracks_of(text), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text) TO etl_worker;
 

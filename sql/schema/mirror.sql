@@ -240,9 +240,10 @@ $$;
 COMMENT ON FUNCTION etl._columns(regclass, text[], text, bool) IS 'A list of a mirror''s columns, for the statements that write it.';
 
 -- API: Private. Merges one page: rows that are as they were stay untouched, and the others are kept as they were before the run.
--- `names` are the fields that were asked for; a table of the old shape keeps the whole record in its column raw as well.
+-- `names` are the fields that were asked for; a table of the old shape keeps the whole record in its column raw as well. A table that was
+-- filled a moment ago has no statistics, and looks small enough to be scanned for each row of the page: its index is the right way always.
 CREATE FUNCTION etl._merge(connection text, model text, rel regclass, names text[], page json, run bigint, OUT inserted bigint, OUT updated bigint)
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   whole bool := etl._has_column(rel, 'raw') AND NOT 'raw' = ANY (names);
@@ -253,21 +254,21 @@ BEGIN
     WITH page AS MATERIALIZED (
       SELECT * FROM %1$s AS r(id bigint%2$s)
     ),
+    -- Before the insert: a row that meets a conflict is locked, and so written, even where nothing of it changes.
     before AS MATERIALIZED (
-      SELECT to_jsonb(m) AS row FROM page p JOIN %3$s m ON m.%4$I = p.id
-      WHERE m._etl_deleted_at IS NOT NULL OR m._etl_hidden_at IS NOT NULL OR ROW(0%5$s) IS DISTINCT FROM ROW(0%6$s)
+      SELECT p.id, CASE WHEN m.%4$I IS NOT NULL THEN to_jsonb(m) END AS row FROM page p LEFT JOIN %3$s m ON m.%4$I = p.id
+      WHERE m.%4$I IS NULL OR m._etl_deleted_at IS NOT NULL OR m._etl_hidden_at IS NOT NULL OR ROW(0%5$s) IS DISTINCT FROM ROW(0%6$s)
     ),
     merged AS (
       INSERT INTO %3$s AS m (%4$I, _etl_synced_at, _etl_run_id%7$s%9$s)
-      SELECT p.id, now(), $2%6$s%10$s FROM page p
+      SELECT p.id, now(), $2%6$s%10$s FROM page p WHERE p.id IN (SELECT b.id FROM before b)
       ON CONFLICT (%4$I) DO UPDATE
         SET (_etl_synced_at, _etl_run_id, _etl_deleted_at, _etl_hidden_at%7$s%9$s) = ROW(now(), $2, NULL, NULL%8$s%10$s)
-        WHERE m._etl_deleted_at IS NOT NULL OR m._etl_hidden_at IS NOT NULL OR ROW(0%5$s) IS DISTINCT FROM ROW(0%8$s)
       RETURNING m.%4$I AS id, m.xmax = 0 AS fresh
     ),
     images AS (
       INSERT INTO etl.before_images (connection, model, run_id, inserted, rows)
-      SELECT $3, $4, $2, coalesce((SELECT array_agg(g.id) FROM merged g WHERE g.fresh), '{}'), coalesce((SELECT jsonb_agg(b.row) FROM before b), '[]')
+      SELECT $3, $4, $2, coalesce((SELECT array_agg(g.id) FROM merged g WHERE g.fresh), '{}'), coalesce((SELECT jsonb_agg(b.row) FROM before b WHERE b.row IS NOT NULL), '[]')
       WHERE EXISTS (SELECT FROM merged)
     )
     SELECT count(*) FILTER (WHERE g.fresh), count(*) FILTER (WHERE NOT g.fresh) FROM merged g
@@ -292,8 +293,9 @@ BEGIN
       SELECT m.%2$I AS id FROM %1$s m WHERE m.%2$I > $1 AND m.%2$I <= $2 AND m._etl_deleted_at IS NULL AND m._etl_hidden_at IS NULL
     ),
     listed AS MATERIALIZED (SELECT unnest($3) AS id)
-    SELECT coalesce((SELECT array_agg(l.id ORDER BY l.id) FROM listed l WHERE NOT EXISTS (SELECT FROM mine WHERE mine.id = l.id)), '{}'),
-           coalesce((SELECT array_agg(m.id ORDER BY m.id) FROM mine m WHERE NOT EXISTS (SELECT FROM listed WHERE listed.id = m.id)), '{}')
+    -- Sets, for nobody knows how many they are: a join of the two may be planned as a loop in a loop.
+    SELECT coalesce((SELECT array_agg(l.id ORDER BY l.id) FROM (SELECT id FROM listed EXCEPT SELECT id FROM mine) l), '{}'),
+           coalesce((SELECT array_agg(m.id ORDER BY m.id) FROM (SELECT id FROM mine EXCEPT SELECT id FROM listed) m), '{}')
     $sql$, rel, etl._mirror_id(rel))
   INTO missing, lost USING after, upto, ids;
 END
@@ -382,6 +384,15 @@ END
 $$;
 COMMENT ON FUNCTION etl._notice_drift(text, text, regclass, jsonb, jsonb) IS 'Adds columns for new fields of Odoo, and notes where a mirror and Odoo disagree.';
 
+-- API: Private. When a mirror's next pull is due: at once where its worker died, where somebody asked, and before the first.
+CREATE FUNCTION etl._pull_due(p etl.pulls, config jsonb) RETURNS timestamptz
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT greatest(p.not_before, CASE WHEN p.run_id IS NOT NULL OR p.asked_at IS NOT NULL OR p.finished_at IS NULL THEN now()
+    ELSE p.finished_at + make_interval(secs => etl._seconds(config, 'every_seconds', 300)) END)
+$$;
+COMMENT ON FUNCTION etl._pull_due(etl.pulls, jsonb) IS 'When a mirror is to be pulled next.';
+
 -- API: Private. Takes a mirror's pull for the worker session `owner`: goes on with a run whose owner is gone, else opens one. No row
 -- where another session has it, or nothing is asked.
 CREATE FUNCTION etl._begin_pull(connection text, model text, owner bigint, OUT run bigint, OUT mode text, OUT floor text, OUT done_to bigint, OUT is_new bool)
@@ -404,6 +415,10 @@ BEGIN
     UPDATE etl.pulls q SET failures = q.failures + 1, not_before = now() + interval '5 min', error_class = 'invalid',
       last_error = format('table %s does not exist', tab), remedy = format('SELECT etl.mirror(%L); makes it anew, SELECT etl.unmirror(%L); forgets it.', $2, $2)
       WHERE q.connection = $1 AND q.model = $2;
+    RETURN;
+  END IF;
+  -- Somebody may have done it since it was looked at.
+  IF etl._pull_due(p, config) > clock_timestamp() THEN
     RETURN;
   END IF;
   is_new := p.run_id IS NULL;
@@ -643,7 +658,7 @@ COMMENT ON FUNCTION etl.mirror_defaults(text) IS 'Mirrors the 17 models of the u
 
 -- API: Private. A page beside the mirror: records that it lacks, that are otherwise, and that have changed in Odoo since its last pull.
 CREATE FUNCTION etl._differences(rel regclass, names text[], page json, since timestamptz, OUT missing bigint[], OUT different bigint[], OUT behind bigint[])
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   whole bool := etl._has_column(rel, 'raw') AND NOT 'raw' = ANY (names);

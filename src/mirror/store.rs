@@ -283,13 +283,13 @@ pub fn ask(mirrors: &[(String, String)], mode: &str) -> f64 {
         .unwrap_or_default()
 }
 
-/// Whether a run of each of these mirrors has ended since then.
+/// Whether a run of each of these mirrors has begun and ended since then, or failed before it could begin.
 pub fn ended(mirrors: &[(String, String)], since: f64) -> bool {
     let (connections, models) = apart(mirrors);
     let ended = crate::reading::one::<bool>(
         "SELECT NOT EXISTS (SELECT FROM unnest($1, $2) AS w(c, m)
            WHERE NOT EXISTS (SELECT FROM etl.pulls p WHERE p.connection = w.c AND p.model = w.m
-             AND (p.ended_at >= to_timestamp($3) OR (p.run_id IS NULL AND p.not_before > now()))))",
+             AND ((p.started_at >= to_timestamp($3) AND p.ended_at >= p.started_at) OR (p.run_id IS NULL AND p.not_before > now()))))",
         &[connections.into(), models.into(), since.into()],
     );
     ended.unwrap_or(false)

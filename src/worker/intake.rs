@@ -176,8 +176,9 @@ impl Engine {
     /// on at once.
     pub(super) fn pull(&mut self, name: &str) -> Result<bool, Aborted> {
         self.open_run(name)?;
-        let merged = self.merge_one(name)?;
+        // Before an answer is merged: Odoo works on the next ones meanwhile.
         self.ask(name);
+        let merged = self.merge_one(name)?;
         let ended = self.end_run(name)?;
         Ok(merged || ended)
     }
@@ -351,10 +352,15 @@ impl Engine {
                 "the connection cannot be used now: see etl.connections_status",
             ));
         }
-        while intake.failure.is_none() && !intake.describing && intake.answers.is_empty() {
-            let ask = if intake.columns.is_none() {
+        // What came and is not merged yet is no longer on the wire; twice as much as may be bounds what is held.
+        let calls = calls + intake.answers.len().min(calls);
+        while intake.failure.is_none() {
+            // The list needs no fields, so both are asked at a time; pages wait for both.
+            let ask = if intake.columns.is_none() && !intake.describing {
                 intake.describing = true;
                 None
+            } else if intake.columns.is_none() && intake.pull.has_listed() {
+                break;
             } else {
                 match intake.pull.next(calls) {
                     Some(ask) => Some(ask),

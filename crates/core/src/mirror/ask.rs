@@ -77,7 +77,7 @@ impl Scope {
             .with("order", "id")
             // Ids of other records without their names, which nobody asked for and Odoo would have to look up.
             .with("load", Value::Null);
-        page(columns, asked, &client.run(&call)?)
+        client.read(&call, |answer| page(columns, asked, answer))
     }
 
     /// What became of these records, as far as [`MOST_CALLS`] can tell: who asks again later learns the rest.

@@ -202,6 +202,12 @@ impl Pull {
         }
     }
 
+    /// Whether a list was asked for.
+    #[must_use]
+    pub fn has_listed(&self) -> bool {
+        self.listing || !self.pages.is_empty() || self.listed_all
+    }
+
     /// Questions that are not answered yet.
     #[must_use]
     pub fn out(&self) -> usize {

@@ -1,7 +1,11 @@
 //! What Odoo answered about records, in a form that Postgres reads in one statement.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use jiff::civil::DateTime;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::columns::{Column, Form};
@@ -18,149 +22,239 @@ pub struct Page {
     pub newest: Option<String>,
 }
 
-/// Reads the answer of `search_read` to a question for the records `asked`. Each is answered once or not at all, and no other is:
-/// an answer that is otherwise, or that has a value of another type than its field, is the server's failure, and nothing of it is taken.
-pub fn page(columns: &[Column], asked: &[i64], answer: &Value) -> Result<Page, Failure> {
-    let records = answer
-        .as_array()
-        .ok_or_else(|| odd("no list of records".to_owned()))?;
-    let asked: BTreeSet<i64> = asked.iter().copied().collect();
-    let mut seen = BTreeSet::new();
-    let mut page = Page {
-        rows: String::from("["),
-        ids: Vec::with_capacity(records.len()),
-        newest: None,
+/// Reads the answer of `search_read`, a JSON text, to a question for the records `asked`. Each is answered once or not at all, and no
+/// other is: an answer that is otherwise, or that has a value of another type than its field, is the server's failure, and nothing of it
+/// is taken. Values go from text to text, without a tree in between: of a wide model that would be most of the work.
+pub fn page(columns: &[Column], asked: &[i64], answer: &[u8]) -> Result<Page, Failure> {
+    let mut seen = Seen {
+        columns,
+        asked: asked.iter().copied().collect(),
+        read: BTreeSet::new(),
+        values: vec![None; columns.len()],
+        odd: None,
+        page: Page {
+            rows: String::with_capacity(answer.len() + answer.len() / 8 + 2),
+            ids: Vec::with_capacity(asked.len()),
+            newest: None,
+        },
     };
-    for record in records {
-        let record = record
-            .as_object()
-            .ok_or_else(|| odd("a record that is no object".to_owned()))?;
-        let id = record
-            .get("id")
-            .and_then(Value::as_i64)
+    let mut deserializer = serde_json::Deserializer::from_slice(answer);
+    let read = deserializer
+        .deserialize_any(&mut seen)
+        .and_then(|()| deserializer.end());
+    match (read, seen.odd) {
+        (_, Some(odd)) => Err(odd),
+        (Err(error), None) => Err(self::odd(format!(
+            "what cannot be read as a list of records: {error}"
+        ))),
+        (Ok(()), None) => Ok(seen.page),
+    }
+}
+
+/// What of an answer was read so far.
+struct Seen<'c, 'a> {
+    columns: &'c [Column],
+    asked: BTreeSet<i64>,
+    read: BTreeSet<i64>,
+    /// Of the record that is being read, by column.
+    values: Vec<Option<&'a RawValue>>,
+    /// Why the answer is refused.
+    odd: Option<Failure>,
+    page: Page,
+}
+
+impl<'a> Seen<'_, 'a> {
+    /// Takes the record whose values were read.
+    fn record(&mut self) -> Result<(), Failure> {
+        let id = self
+            .value("id")
+            .and_then(|id| id.get().parse().ok())
             .ok_or_else(|| odd("a record without an id".to_owned()))?;
-        if !asked.contains(&id) {
+        if !self.asked.contains(&id) {
             return Err(odd(format!("record {id}, which was not asked for")));
         }
-        if !seen.insert(id) {
+        if !self.read.insert(id) {
             return Err(odd(format!("record {id} twice")));
         }
-        if let Some(date) = record.get("write_date").and_then(Value::as_str)
-            && page.newest.as_deref().is_none_or(|newest| newest < date)
+        if let Some(date) = self.value("write_date").and_then(text)
+            && self
+                .page
+                .newest
+                .as_deref()
+                .is_none_or(|newest| newest < date)
         {
-            page.newest = Some(date.to_owned());
+            self.page.newest = Some(date.to_owned());
         }
-        if !page.ids.is_empty() {
-            page.rows.push(',');
-        }
-        write_record(&mut page.rows, columns, record)?;
-        page.ids.push(id);
-    }
-    page.rows.push(']');
-    Ok(page)
-}
-
-fn write_record(
-    out: &mut String,
-    columns: &[Column],
-    record: &Map<String, Value>,
-) -> Result<(), Failure> {
-    let mut first = true;
-    out.push('{');
-    for column in columns {
-        let value = record
-            .get(&column.name)
-            .ok_or_else(|| odd(format!("a record without the field {:?}", column.name)))?;
-        let Some(value) = written(column.form, value).map_err(|expected| {
-            odd(format!(
-                "{} where the field {:?} has {expected}",
-                kind(value),
-                column.name
-            ))
-        })?
-        else {
-            continue;
-        };
-        if !first {
-            out.push(',');
-        }
-        first = false;
-        push_text(out, &column.name);
-        out.push(':');
-        match value {
-            Written::As(value) => push_value(out, value),
-            Written::Text(text) => push_text(out, &text),
-            Written::Id(id) => out.push_str(&id.to_string()),
-        }
-    }
-    out.push('}');
-    Ok(())
-}
-
-enum Written<'a> {
-    As(&'a Value),
-    Text(String),
-    Id(i64),
-}
-
-/// The value as its column takes it; `None` is NULL. The error names what was expected.
-fn written(form: Form, value: &Value) -> Result<Option<Written<'_>>, &'static str> {
-    // Odoo's null, everywhere but where it is a value.
-    if value.is_null() || (value == &Value::Bool(false) && form != Form::Boolean) {
-        return Ok(None);
-    }
-    let as_is = Ok(Some(Written::As(value)));
-    match form {
-        Form::Boolean if value.is_boolean() => as_is,
-        Form::Boolean => Err("true or false"),
-        Form::Integer
-            if value
-                .as_i64()
-                .is_some_and(|number| i32::try_from(number).is_ok()) =>
-        {
-            as_is
-        }
-        Form::Integer => Err("a whole number"),
-        Form::Number if value.is_number() => as_is,
-        Form::Number => Err("a number"),
-        Form::Text if value.is_string() => as_is,
-        Form::Text => Err("text"),
-        Form::Date => match value.as_str() {
-            Some(date) if jiff::civil::Date::strptime("%Y-%m-%d", date).is_ok() => as_is,
-            _ => Err("a date"),
-        },
-        Form::Datetime => match value.as_str() {
-            Some(time) if jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time).is_ok() => {
-                Ok(Some(Written::Text(format!("{time}+00"))))
+        let out = &mut self.page.rows;
+        out.push(if self.page.ids.is_empty() { '[' } else { ',' });
+        out.push('{');
+        let mut first = true;
+        for (column, value) in self.columns.iter().zip(&mut self.values) {
+            let value = value
+                .take()
+                .ok_or_else(|| odd(format!("a record without the field {:?}", column.name)))?;
+            let before = out.len();
+            if !first {
+                out.push(',');
             }
-            _ => Err("a time"),
+            push_text(out, &column.name);
+            out.push(':');
+            match write(out, column.form, value.get()) {
+                Ok(true) => first = false,
+                Ok(false) => out.truncate(before),
+                Err(expected) => {
+                    let kind = kind(value.get());
+                    return Err(odd(format!(
+                        "{kind} where the field {:?} has {expected}",
+                        column.name
+                    )));
+                }
+            }
+        }
+        out.push('}');
+        self.page.ids.push(id);
+        Ok(())
+    }
+
+    fn value(&self, name: &str) -> Option<&'a RawValue> {
+        let place = self.columns.iter().position(|column| column.name == name)?;
+        self.values[place]
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Seen<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a list of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
+        while records.next_element_seed(Record(self))?.is_some() {
+            if self.odd.is_some() {
+                return Err(serde::de::Error::custom("refused"));
+            }
+        }
+        if self.page.ids.is_empty() {
+            self.page.rows.push('[');
+        }
+        self.page.rows.push(']');
+        Ok(())
+    }
+}
+
+/// One record of the list.
+struct Record<'s, 'c, 'a>(&'s mut Seen<'c, 'a>);
+
+impl<'de> DeserializeSeed<'de> for Record<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Record<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a record")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut record: A) -> Result<(), A::Error> {
+        let seen = self.0;
+        seen.values.fill(None);
+        // Fields come in the order in which they were asked for.
+        let mut next = 0;
+        while let Some(name) = record.next_key::<Cow<'de, str>>()? {
+            let value: &RawValue = record.next_value()?;
+            let is = |column: &Column| column.name == name;
+            let place = match seen.columns.get(next) {
+                Some(column) if is(column) => Some(next),
+                _ => seen.columns.iter().position(is),
+            };
+            if let Some(place) = place {
+                seen.values[place] = Some(value);
+                next = place + 1;
+            }
+        }
+        seen.odd = seen.record().err();
+        Ok(())
+    }
+}
+
+/// Writes a value as its column takes it. `false`: it is NULL, and nothing is written. The error names what was expected.
+fn write(out: &mut String, form: Form, value: &str) -> Result<bool, &'static str> {
+    // Odoo's null, everywhere but where it is a value.
+    if value == "null" || (value == "false" && form != Form::Boolean) {
+        return Ok(false);
+    }
+    let is_text = value.starts_with('"');
+    let is_number = value.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    match form {
+        Form::Boolean if value == "true" || value == "false" => out.push_str(value),
+        Form::Boolean => return Err("true or false"),
+        Form::Integer if value.parse::<i32>().is_ok() => out.push_str(value),
+        Form::Integer => return Err("a whole number"),
+        Form::Number if is_number => out.push_str(value),
+        Form::Number => return Err("a number"),
+        Form::Text if is_text => push_json(out, value),
+        Form::Text => return Err("text"),
+        Form::Date => match unquoted(value) {
+            Some(date) if jiff::civil::Date::strptime("%Y-%m-%d", date).is_ok() => {
+                out.push_str(value)
+            }
+            _ => return Err("a date"),
+        },
+        Form::Datetime => match unquoted(value) {
+            Some(time) if DateTime::strptime("%Y-%m-%d %H:%M:%S", time).is_ok() => {
+                out.push('"');
+                out.push_str(time);
+                out.push_str("+00\"");
+            }
+            _ => return Err("a time"),
         },
         // The bare id, or `[id, "its name"]`. 0 is no record.
-        Form::One => match value.get(0).unwrap_or(value).as_i64() {
-            Some(0) => Ok(None),
-            Some(id) if id > 0 => Ok(Some(Written::Id(id))),
-            _ => Err("a record's id"),
-        },
-        Form::Many => match value.as_array() {
-            Some(ids) if ids.iter().all(Value::is_i64) => as_is,
-            _ => Err("a list of ids"),
-        },
-        Form::Json => as_is,
+        Form::One => {
+            let id = value.strip_prefix('[').map_or(value, |pair| {
+                pair.split([',', ']']).next().unwrap_or_default().trim()
+            });
+            match id.parse::<i64>() {
+                Ok(0) => return Ok(false),
+                Ok(id) if id > 0 => out.push_str(&id.to_string()),
+                _ => return Err("a record's id"),
+            }
+        }
+        Form::Many if serde_json::from_str::<Vec<i64>>(value).is_ok() => out.push_str(value),
+        Form::Many => return Err("a list of ids"),
+        Form::Json => push_json(out, value),
     }
+    Ok(true)
+}
+
+/// A JSON text without escapes, such as a date has.
+fn unquoted(value: &str) -> Option<&str> {
+    value.strip_prefix('"')?.strip_suffix('"')
+}
+
+fn text(value: &RawValue) -> Option<&str> {
+    unquoted(value.get())
 }
 
 /// JSON without NUL, which Postgres' text cannot hold (nor can the text of Odoo's own Postgres; its jsonb neither).
-fn push_value(out: &mut String, value: &Value) {
-    let text = value.to_string();
-    if text.contains("\\u0000") {
-        out.push_str(&without_nul(value).to_string());
+fn push_json(out: &mut String, value: &str) {
+    if !value.contains("\\u0000") {
+        out.push_str(value);
+    } else if let Ok(parsed) = serde_json::from_str(value) {
+        out.push_str(&without_nul(&parsed).to_string());
     } else {
-        out.push_str(&text);
+        // Deeper than what is parsed here.
+        out.push_str("null");
     }
 }
 
 fn push_text(out: &mut String, text: &str) {
-    push_value(out, &Value::from(text));
+    out.push_str(&Value::from(text).to_string());
 }
 
 fn without_nul(value: &Value) -> Value {
@@ -176,14 +270,14 @@ fn without_nul(value: &Value) -> Value {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+fn kind(value: &str) -> &'static str {
+    match value.as_bytes().first() {
+        Some(b'n') => "null",
+        Some(b't' | b'f') => "true or false",
+        Some(b'"') => "text",
+        Some(b'[') => "a list",
+        Some(b'{') => "an object",
+        _ => "a number",
     }
 }
 
@@ -225,7 +319,7 @@ mod tests {
     }
 
     fn rows(answer: &Value) -> Value {
-        let page = page(&partner(), &[7, 8], answer).unwrap();
+        let page = page(&partner(), &[7, 8], answer.to_string().as_bytes()).unwrap();
         serde_json::from_str(&page.rows).unwrap()
     }
 
@@ -296,7 +390,7 @@ mod tests {
             json!([changed("birthday", json!("2026-02-30"))]),
             json!([changed("category_id", json!(["x"]))]),
         ] {
-            let refused = page(&partner(), &[7, 8], &odd).unwrap_err();
+            let refused = page(&partner(), &[7, 8], odd.to_string().as_bytes()).unwrap_err();
             assert_eq!(refused.class, ErrorClass::Server, "{odd}");
         }
     }
@@ -306,7 +400,12 @@ mod tests {
         let older = changed("write_date", json!("2026-07-26 09:00:00"));
         let mut newer = record();
         newer["id"] = json!(8);
-        let page = page(&partner(), &[7, 8], &json!([older, newer])).unwrap();
+        let page = page(
+            &partner(),
+            &[7, 8],
+            json!([older, newer]).to_string().as_bytes(),
+        )
+        .unwrap();
         assert_eq!(page.newest.as_deref(), Some("2026-07-26 10:00:00"));
         assert_eq!(page.ids, [7, 8]);
     }

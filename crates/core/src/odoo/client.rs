@@ -12,7 +12,7 @@ use super::judge;
 use super::pacer::Pacer;
 use super::protocol::{Json2, JsonRpc, Protocol, ProtocolKind};
 use crate::failure::{ErrorClass, Failure};
-use crate::http::{self, Method, Request, Response, Transport, TransportSettings};
+use crate::http::{self, Method, Request, Response, Transport, TransportError, TransportSettings};
 use crate::secret::Secret;
 
 /// What the settings say, and what was learned by an earlier client of the same connection.
@@ -179,17 +179,44 @@ impl Client {
         let judged = self
             .send(&request)
             .and_then(|response| protocol.judge(call, &response));
-        judged.map_err(|failure| {
-            if failure.class == ErrorClass::Misconfigured {
-                // A user that was removed and made again has another uid, a server that was upgraded another protocol.
-                let mut learned = self.learned();
-                learned.protocol = None;
-                if self.endpoint.protocol == ProtocolChoice::Auto {
-                    learned.kind = None;
-                }
+        judged.map_err(|failure| self.forget_protocol(failure))
+    }
+
+    /// A user that was removed and made again has another uid, a server that was upgraded another protocol.
+    fn forget_protocol(&self, failure: Failure) -> Failure {
+        if failure.class == ErrorClass::Misconfigured {
+            let mut learned = self.learned();
+            learned.protocol = None;
+            if self.endpoint.protocol == ProtocolChoice::Auto {
+                learned.kind = None;
             }
-            self.masked(failure)
-        })
+        }
+        self.masked(failure)
+    }
+
+    /// Sends a call that changes nothing, and gives the JSON text of its result to `read`, without a tree in between where the protocol
+    /// answers with the bare result. An answer that is larger than may be taken is [`ErrorClass::TooLarge`]: whoever asks for less gets it.
+    pub fn read<T>(
+        &self,
+        call: &Call,
+        read: impl Fn(&[u8]) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let protocol = self.protocol()?;
+        let request = protocol
+            .request(&self.placed(call))
+            .map_err(|failure| self.masked(failure))?;
+        let answered = self.exchange(&request).map_err(|error| match error {
+            TransportError::TooLarge(why) => Failure::new(ErrorClass::TooLarge, why)
+                .with_remedy("Raise etl.max_response_bytes, or ask for less."),
+            error => judge::transport(&error),
+        });
+        let read = answered.and_then(|response| match protocol.bare_result(&response) {
+            Some(result) => read(result),
+            None => protocol
+                .judge(call, &response)
+                .and_then(|value| read(value.to_string().as_bytes())),
+        });
+        read.map_err(|failure| self.forget_protocol(failure))
     }
 
     /// The fields of `model`, from memory or by `fields_get`.
@@ -342,13 +369,15 @@ impl Client {
     }
 
     fn send(&self, request: &Request) -> Result<Response, Failure> {
+        self.exchange(request)
+            .map_err(|error| judge::transport(&error))
+    }
+
+    fn exchange(&self, request: &Request) -> Result<Response, TransportError> {
         // Before the wait: others need the room of the answer before.
         http::release();
         std::thread::sleep(self.pacer.take_place(Instant::now()));
-        let response = self
-            .transport
-            .send(request)
-            .map_err(|error| judge::transport(&error))?;
+        let response = self.transport.send(request)?;
         if let Some(date) = response.date {
             self.learned().clock = Some((date, Instant::now()));
         }

@@ -71,6 +71,12 @@ impl Protocol for Json2 {
     fn judge(&self, call: &Call, response: &Response) -> Result<Value, Failure> {
         judge::json2(call, response)
     }
+
+    fn bare_result<'a>(&self, response: &'a Response) -> Option<&'a [u8]> {
+        // What is no list or object is for `judge` to name.
+        let is_json = matches!(response.body.trim_ascii_start().first(), Some(b'[' | b'{'));
+        (response.status == 200 && is_json).then_some(response.body.as_slice())
+    }
 }
 
 /// Whether a text can be a bearer token: visible ASCII, at least one character.

@@ -125,4 +125,8 @@ impl Protocol for JsonRpc {
     fn judge(&self, call: &Call, response: &Response) -> Result<Value, Failure> {
         judge::jsonrpc(call, response, self.uid)
     }
+
+    fn bare_result<'a>(&self, _: &'a Response) -> Option<&'a [u8]> {
+        None
+    }
 }

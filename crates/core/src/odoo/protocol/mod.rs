@@ -60,6 +60,8 @@ pub trait Protocol: Send + Sync {
     fn request(&self, call: &Call) -> Result<Request, Failure>;
     /// What `response` to `call` means.
     fn judge(&self, call: &Call, response: &Response) -> Result<Value, Failure>;
+    /// The JSON text of the result, where a success is nothing else.
+    fn bare_result<'a>(&self, response: &'a Response) -> Option<&'a [u8]>;
 }
 
 /// Names that a row's arguments may not take. JSON-2 merges the body over the path, so an argument named `model` or
