@@ -99,20 +99,24 @@ const CALLABLE: [(&str, &[&str]); 3] = [
 ];
 
 /// What `etl.mirror()` and `etl.track()` call with the rights of whoever called them.
-const LENT_TO_ADMINS: [&str; 20] = [
+const LENT_TO_ADMINS: [&str; 24] = [
     "_adopt_mirror",
+    "_arm",
     "_capture_names",
     "_capture_source",
     "_checked_key",
+    "_chunk_source",
     "_create_mirror",
     "_describe",
     "_forget_track",
     "_has_column",
     "_holds",
+    "_is_whole",
     "_key_expression",
     "_make_sink",
     "_mirror_id",
     "_mirror_of",
+    "_mirror_type",
     "_must_be_set_up",
     "_qualified",
     "_register_mirror",

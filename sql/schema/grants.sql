@@ -21,32 +21,34 @@ GRANT EXECUTE ON FUNCTION etl.setup(), etl.set_connection(text, text, text, json
   etl.mirror(text, text, text[], jsonb, text, jsonb), etl.unmirror(text, text), etl.mirror_defaults(text) TO etl_admin;
 -- What etl.mirror() calls with the rights of whoever calls it.
 GRANT EXECUTE ON FUNCTION etl._must_be_set_up(), etl._describe(text, text, text[]), etl._create_mirror(text, jsonb), etl._adopt_mirror(regclass, jsonb),
-  etl._holds(text, text), etl._mirror_id(regclass), etl._has_column(regclass, text), etl._mirror_of(text), etl._register_mirror(text, text, text, jsonb) TO etl_admin;
+  etl._holds(text, text), etl._mirror_id(regclass), etl._mirror_type(text), etl._is_whole(regclass, text[]), etl._has_column(regclass, text), etl._mirror_of(text), etl._register_mirror(text, text, text, jsonb) TO etl_admin;
 GRANT SELECT ON etl.audit_log TO etl_admin;
 
 -- etl.track() likewise: what it does to the table it does as the table's owner.
 GRANT EXECUTE ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint), etl.untrack(regclass, text, text),
   etl.backfill(regclass, text, text), etl._key_expression(text, text[]), etl._value_expression(etl.tracks, text, jsonb), etl._tracks_of(text),
-  etl._capture_source(etl.tracks), etl._register_track(etl.tracks), etl._make_sink(int), etl._capture_names(etl.tracks), etl._write_capture(etl.tracks),
+  etl._capture_source(etl.tracks), etl._chunk_source(etl.tracks, text, text, text, text, text, text), etl._arm(etl.tracks), etl._register_track(etl.tracks), etl._make_sink(int), etl._capture_names(etl.tracks), etl._write_capture(etl.tracks),
   etl._checked_key(regclass, text[]), etl._qualified(text), etl._forget_track(int) TO etl_admin;
 GRANT EXECUTE ON FUNCTION etl.tracked_records(regclass, text, text) TO etl_reader;
 
 -- The worker: its own bookkeeping, and the doors it needs.
 GRANT SELECT ON etl.connections TO etl_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON etl.connection_state, etl.model_fields, etl.queue, etl.claims, etl.holds, etl.links, etl.pulls, etl.before_images,
-  etl.schema_drift, etl.tracks TO etl_worker;
+  etl.schema_drift TO etl_worker;
+-- How far a backfill is, and no more: the mapping runs as the tables' owners.
+GRANT SELECT, UPDATE (backfill_asked_at, backfill_after, backfilled_rows, backfilled_at, backfill_error, backfill_not_before) ON etl.tracks TO etl_worker;
 GRANT SELECT, UPDATE ON etl.instance TO etl_worker;
 GRANT INSERT ON etl.audit_log TO etl_worker;
 GRANT USAGE ON SEQUENCE etl.owner_seq, etl.claim_seq, etl.lot_seq TO etl_worker;
 GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, jsonb), etl._connection_must_exist(text),
   etl._wake(), etl._owner_alive(bigint), etl._workers(), etl._library_version(),
   etl._must_be_set_up(), etl._is_set_up(), etl._odoo_id(jsonb), etl._key_hash(text, text, jsonb), etl._is_flat(jsonb), etl._due(timestamptz), etl._rebuild_queue(),
-  etl._choose_namespace(), etl._move_in(), etl._mirror_key(text, text), etl._mirrors(), etl._mirror_id(regclass), etl._has_column(regclass, text),
+  etl._choose_namespace(), etl._move_in(), etl._mirror_key(text, text), etl._mirrors(), etl._table(text), etl._is_ours(regclass), etl._is_whole(regclass, text[]), etl._must_hold(text, text, bigint), etl._mirror_id(regclass), etl._has_column(regclass, text),
   etl._columns(regclass, text[], text, bool), etl._merge(text, text, regclass, text[], json, bigint), etl._compare(regclass, bigint, bigint, bigint[]),
   etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint), etl._seconds(jsonb, text, float8), etl._unpause_mirrors(text, text),
-  etl._differences(regclass, text[], json, timestamptz), etl._notice_drift(text, text, regclass, jsonb, jsonb), etl._mirror_of(text), etl._pull_due(etl.pulls, jsonb), etl._begin_pull(text, text, bigint),
-  etl._end_pull(text, text, bigint, text, text, text, text, float8),
-  etl._column_numbers(regclass), etl._referred(jsonb, text, text), etl._tracks_of(text), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text) TO etl_worker;
+  etl._differences(regclass, text[], json, timestamptz), etl._notice_drift(text, text, regclass, jsonb, jsonb, text[]), etl._mirror_of(text), etl._pull_due(etl.pulls, jsonb), etl._begin_pull(text, text, bigint),
+  etl._end_pull(text, text, bigint, text, text, text, text),
+  etl._tracks_of(text), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text) TO etl_worker;
 
 -- From here on the launcher may look for this database.
 SELECT etl._announce();

@@ -8,10 +8,14 @@ CREATE TABLE etl.pulls (
   model text NOT NULL,
   -- Somebody wants one now.
   asked_at timestamptz,
-  asked_mode text CHECK (asked_mode OPERATOR(pg_catalog.=) ANY ('{changes,full,reconcile,verify}'::pg_catalog.text[])),
+  asked_mode text CHECK (asked_mode OPERATOR(pg_catalog.=) ANY ('{changes,full,reconcile}'::pg_catalog.text[])),
+  -- Somebody wants a comparison, which changes nothing; after what is asked.
+  verify_asked_at timestamptz,
   owner bigint,
   run_id bigint,
   mode text,
+  -- It was asked for; else it was due.
+  was_asked bool NOT NULL DEFAULT false,
   -- Changes since then, as Odoo writes a time.
   floor text,
   -- Every record up to this id is merged.
@@ -44,6 +48,8 @@ CREATE TABLE etl.before_images (
   connection text NOT NULL,
   model text NOT NULL,
   run_id bigint NOT NULL,
+  -- The table, by name: a mirror may move to another.
+  tab text NOT NULL,
   at timestamptz NOT NULL DEFAULT pg_catalog.now(),
   inserted bigint[] NOT NULL DEFAULT '{}',
   rows jsonb NOT NULL DEFAULT '[]'
@@ -85,7 +91,7 @@ COMMENT ON FUNCTION etl._mirror_key(text, text) IS 'The key of a mirror''s confi
 CREATE FUNCTION etl._mirrors() RETURNS TABLE (connection text, model text, rel regclass, config jsonb)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(nullif(split_part(k.name, '@', 2), ''), 'odoo'), split_part(k.name, '@', 1), to_regclass(c.value ->> 'table'), c.value
+  SELECT coalesce(nullif(split_part(k.name, '@', 2), ''), 'odoo'), split_part(k.name, '@', 1), etl._table(c.value ->> 'table'), c.value
   FROM ops.odoo_sync_config c CROSS JOIN LATERAL (SELECT substr(c.key, length('odoo_to_sb:') + 1) AS name) k
   WHERE starts_with(c.key, 'odoo_to_sb:') AND jsonb_typeof(c.value -> 'table') = 'string'
 $$;
@@ -97,9 +103,38 @@ CREATE FUNCTION etl._mirror_id(rel regclass) RETURNS name
 AS $$
   SELECT a.attname FROM pg_attribute a
   WHERE a.attrelid = rel AND a.attname IN ('odoo_id', 'id') AND a.attnum > 0 AND NOT a.attisdropped
-  ORDER BY a.attname = 'odoo_id' DESC LIMIT 1
+  -- A model may have a field of that name, and an old table an id of its own: the primary key of ours decides, else the old name.
+  ORDER BY (rel::text LIKE 'odoo\_raw.%' AND a.attname = 'id') DESC, a.attname = 'odoo_id' DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION etl._mirror_id(regclass) IS 'The column of a mirror that holds the id of the Odoo record.';
+
+-- API: Private. The types that columns of a mirror have: no other is ever written into a statement, for a type of somebody's making
+-- runs what its maker wrote.
+CREATE FUNCTION etl._mirror_type(type text) RETURNS text
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF type IN ('boolean', 'integer', 'bigint', 'numeric', 'double precision', 'text', 'date', 'timestamp with time zone', 'bigint[]', 'jsonb') THEN
+    RETURN type;
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('columns of a mirror are never of type %s', type),
+    HINT = 'Call etl.mirror(), which knows the types.';
+END
+$$;
+COMMENT ON FUNCTION etl._mirror_type(text) IS 'A type, if columns of a mirror may have it.';
+
+-- API: Private. The table of that name; NULL where there is none, or the name is none.
+CREATE FUNCTION etl._table(name text) RETURNS regclass
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN to_regclass(name);
+EXCEPTION WHEN OTHERS THEN
+  -- Somebody wrote it by hand, or took a right away: it is one mirror's trouble and not everybody's.
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION etl._table(text) IS 'The table of that name, if there is one.';
 
 -- API: Private. Makes a mirror where there is no table of that name yet. columns: [{"name", "type"}], id first.
 -- Runs with the installer's rights and touches catalogs only.
@@ -117,7 +152,7 @@ BEGIN
   SELECT r.rolname INTO owner FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE n.nspname = 'odoo_raw';
   -- A type is one of those that the library writes; nothing else is run.
   EXECUTE format('CREATE TABLE odoo_raw.%I (%s, _etl_synced_at timestamptz NOT NULL DEFAULT now(), _etl_run_id bigint, _etl_deleted_at timestamptz, _etl_hidden_at timestamptz, PRIMARY KEY (id))', tab,
-    (SELECT string_agg(format('%I %s', c ->> 'name', (c ->> 'type')::regtype || CASE WHEN c ->> 'name' = 'id' THEN ' NOT NULL' ELSE '' END), ', ' ORDER BY n)
+    (SELECT string_agg(format('%I %s', c ->> 'name', etl._mirror_type(c ->> 'type') || CASE WHEN c ->> 'name' = 'id' THEN ' NOT NULL' ELSE '' END), ', ' ORDER BY n)
      FROM jsonb_array_elements(columns) WITH ORDINALITY AS e(c, n)));
   EXECUTE format('ALTER TABLE odoo_raw.%I OWNER TO %I', tab, owner);
   EXECUTE format('GRANT USAGE ON SCHEMA odoo_raw TO etl_worker, etl_reader');
@@ -134,7 +169,7 @@ CREATE FUNCTION etl._adopt_mirror(rel regclass, columns jsonb) RETURNS void
 AS $$
 DECLARE
   id name := etl._mirror_id(rel);
-  whole bool := EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = 'raw' AND NOT a.attisdropped AND a.atttypid = 'jsonb'::regtype);
+  whole bool := etl._is_whole(rel, ARRAY(SELECT e ->> 'name' FROM jsonb_array_elements(columns) e));
   c record;
   found_type text;
   odd text;
@@ -146,7 +181,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no column "id" or "odoo_id"', rel),
       HINT = 'The id of the Odoo record needs a column of type bigint with a unique index.';
   END IF;
-  FOR c IN SELECT e.c ->> 'name' AS name, (e.c ->> 'type')::regtype::text AS type FROM jsonb_array_elements(columns) AS e(c) LOOP
+  FOR c IN SELECT e.c ->> 'name' AS name, etl._mirror_type(e.c ->> 'type') AS type FROM jsonb_array_elements(columns) AS e(c) LOOP
     SELECT format_type(a.atttypid, a.atttypmod) INTO found_type FROM pg_attribute a
       WHERE a.attrelid = rel AND a.attname = CASE c.name WHEN 'id' THEN id ELSE c.name END AND a.attnum > 0 AND NOT a.attisdropped;
     IF found_type IS NULL THEN
@@ -189,6 +224,12 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._holds(text, text) IS 'Whether a column of the first type keeps every value of the second.';
 
+-- API: Private. Whether a table is in a schema that is not for copies.
+CREATE FUNCTION etl._is_ours(rel regclass) RETURNS bool
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel AND n.nspname IN ('ops', 'etl', 'pg_catalog', 'information_schema')) $$;
+COMMENT ON FUNCTION etl._is_ours(regclass) IS 'Whether a table is in a schema that is not for copies.';
+
 -- API: Private. Writes a mirror's configuration. Keys that are not given keep what they had.
 CREATE FUNCTION etl._register_mirror(connection text, model text, tab text, config jsonb) RETURNS void
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
@@ -200,9 +241,13 @@ DECLARE
 BEGIN
   PERFORM etl._must_be_set_up();
   PERFORM etl._connection_must_exist($1);
-  IF (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($3)) IN ('ops', 'etl', 'pg_catalog') THEN
+  IF etl._is_ours(to_regclass($3)) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_schema_name', MESSAGE = format('%s cannot be a mirror: its schema is not for copies', $3),
       HINT = 'Leave "table" out: a new one is made in schema odoo_raw.';
+  END IF;
+  IF EXISTS (SELECT FROM etl._tracks_of($3)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is tracked: what is pulled into it would be sent back', $3),
+      HINT = 'Leave "table" out: the copy gets a table of its own in schema odoo_raw.';
   END IF;
   SELECT m.* INTO other FROM etl._mirrors() m WHERE m.rel = to_regclass($3) AND (m.connection, m.model) <> ($1, $2);
   IF FOUND THEN
@@ -228,6 +273,14 @@ CREATE FUNCTION etl._has_column(rel regclass, col text) RETURNS bool
 AS $$ SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped) $$;
 COMMENT ON FUNCTION etl._has_column(regclass, text) IS 'Whether a table has a column.';
 
+-- API: Private. Whether a mirror keeps the whole record in its column raw, as tables of the old shape do.
+CREATE FUNCTION etl._is_whole(rel regclass, names text[]) RETURNS bool
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT NOT 'raw' = ANY (names) AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = 'raw' AND NOT a.attisdropped AND a.atttypid = 'jsonb'::regtype)
+$$;
+COMMENT ON FUNCTION etl._is_whole(regclass, text[]) IS 'Whether a mirror keeps whole records.';
+
 -- API: Private. A list of a mirror's columns among `names` with a prefix, each after a comma; the id apart.
 CREATE FUNCTION etl._columns(rel regclass, names text[], prefix text, typed bool DEFAULT false) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -239,6 +292,20 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._columns(regclass, text[], text, bool) IS 'A list of a mirror''s columns, for the statements that write it.';
 
+-- API: Private. A run that was ended by somebody else writes no more.
+CREATE FUNCTION etl._must_hold(connection text, model text, run bigint) RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM FROM etl.pulls p WHERE p.connection = $1 AND p.model = $2 AND p.run_id = $3 FOR UPDATE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('run %s was ended by somebody else', run),
+      HINT = 'The mirror was removed, or rolled back.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION etl._must_hold(text, text, bigint) IS 'Raises where a run is not the open one of its mirror any more.';
+
 -- API: Private. Merges one page: rows that are as they were stay untouched, and the others are kept as they were before the run.
 -- `names` are the fields that were asked for; a table of the old shape keeps the whole record in its column raw as well. A table that was
 -- filled a moment ago has no statistics, and looks small enough to be scanned for each row of the page: its index is the right way always.
@@ -246,10 +313,11 @@ CREATE FUNCTION etl._merge(connection text, model text, rel regclass, names text
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
-  whole bool := etl._has_column(rel, 'raw') AND NOT 'raw' = ANY (names);
+  whole bool := etl._is_whole(rel, names);
   kept text[] := CASE WHEN whole THEN names || 'raw'::text ELSE names END;
   stamp bool := etl._has_column(rel, 'synced_at') AND NOT 'synced_at' = ANY (names);
 BEGIN
+  PERFORM etl._must_hold(connection, model, run);
   EXECUTE format($sql$
     WITH page AS MATERIALIZED (
       SELECT * FROM %1$s AS r(id bigint%2$s)
@@ -267,8 +335,8 @@ BEGIN
       RETURNING m.%4$I AS id, m.xmax = 0 AS fresh
     ),
     images AS (
-      INSERT INTO etl.before_images (connection, model, run_id, inserted, rows)
-      SELECT $3, $4, $2, coalesce((SELECT array_agg(g.id) FROM merged g WHERE g.fresh), '{}'), coalesce((SELECT jsonb_agg(b.row) FROM before b WHERE b.row IS NOT NULL), '[]')
+      INSERT INTO etl.before_images (connection, model, run_id, tab, inserted, rows)
+      SELECT $3, $4, $2, $5, coalesce((SELECT array_agg(g.id) FROM merged g WHERE g.fresh), '{}'), coalesce((SELECT jsonb_agg(b.row) FROM before b WHERE b.row IS NOT NULL), '[]')
       WHERE EXISTS (SELECT FROM merged)
     )
     SELECT count(*) FILTER (WHERE g.fresh), count(*) FILTER (WHERE NOT g.fresh) FROM merged g
@@ -277,7 +345,7 @@ BEGIN
     etl._columns(rel, names, '', true), rel, etl._mirror_id(rel),
     etl._columns(rel, kept, 'm.'), etl._columns(rel, kept, 'p.'), etl._columns(rel, kept, ''), etl._columns(rel, kept, 'excluded.'),
     CASE WHEN stamp THEN ', synced_at' ELSE '' END, CASE WHEN stamp THEN ', now()' ELSE '' END)
-  INTO inserted, updated USING page, run, connection, model;
+  INTO inserted, updated USING page, run, connection, model, rel::text;
 END
 $$;
 COMMENT ON FUNCTION etl._merge(text, text, regclass, text[], json, bigint) IS 'Merges a page of records into a mirror; leaves unchanged rows alone and keeps the others as they were.';
@@ -308,6 +376,7 @@ CREATE FUNCTION etl._mark_gone(connection text, model text, rel regclass, delete
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM etl._must_hold(connection, model, run);
   EXECUTE format($sql$
     WITH before AS MATERIALIZED (
       SELECT m.%2$I AS id, to_jsonb(m) AS row FROM %1$s m
@@ -319,36 +388,37 @@ BEGIN
       FROM before b WHERE m.%2$I = b.id RETURNING m.%2$I AS id
     ),
     kept AS (
-      INSERT INTO etl.before_images (connection, model, run_id, rows)
-      SELECT $4, $5, $3, (SELECT jsonb_agg(b.row) FROM before b) WHERE EXISTS (SELECT FROM before)
+      INSERT INTO etl.before_images (connection, model, run_id, tab, rows)
+      SELECT $4, $5, $3, $6, (SELECT jsonb_agg(b.row) FROM before b) WHERE EXISTS (SELECT FROM before)
     )
     SELECT count(*) FILTER (WHERE g.id = ANY ($1)), count(*) FILTER (WHERE NOT g.id = ANY ($1)) FROM marked g
     $sql$, rel, etl._mirror_id(rel))
-  INTO marked_deleted, marked_hidden USING deleted, hidden, run, connection, model;
+  INTO marked_deleted, marked_hidden USING deleted, hidden, run, connection, model, rel::text;
 END
 $$;
 COMMENT ON FUNCTION etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint) IS 'Marks rows of a mirror as deleted in Odoo or no longer shown.';
 
--- API: Private. Sees that a mirror has a column for each of `columns` ([{"name", "type"}]) and writes down where it and Odoo disagree.
+-- API: Private. Sees that a mirror has a column for each of `columns` ([{"name", "type"}]; `known` are all fields that Odoo has) and writes down where it and Odoo disagree.
 -- Returns the fields that can be merged. With the installer's rights, for a mirror is its owner's and gets new columns; so it touches
 -- only tables that were made mirrors, which their owners did.
-CREATE FUNCTION etl._notice_drift(connection text, model text, rel regclass, columns jsonb, skipped jsonb) RETURNS text[]
+CREATE FUNCTION etl._notice_drift(connection text, model text, rel regclass, columns jsonb, skipped jsonb, known text[]) RETURNS text[]
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   -- A mirror that keeps whole records keeps its shape.
-  whole bool := etl._has_column(rel, 'raw') AND NOT columns @> '[{"name": "raw"}]';
+  whole bool := etl._is_whole(rel, ARRAY(SELECT e ->> 'name' FROM jsonb_array_elements(columns) e));
   had text[] := (SELECT p.fields FROM etl.pulls p WHERE p.connection = $1 AND p.model = $2);
   usable text[] := '{}';
   c record;
   found_type text;
 BEGIN
-  IF NOT EXISTS (SELECT FROM etl._mirror_of(rel::text) o WHERE o.connection = $1 AND o.model = $2) OR NOT has_table_privilege('etl_worker', rel, 'INSERT') THEN
+  IF NOT EXISTS (SELECT FROM etl._mirror_of(rel::text) o WHERE o.connection = $1 AND o.model = $2) OR NOT has_table_privilege('etl_worker', rel, 'INSERT')
+      OR etl._is_ours(rel) THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s was not made a mirror by its owner', rel),
       HINT = format('SELECT etl.mirror(%L, ''%s'');', model, rel);
   END IF;
   DELETE FROM etl.schema_drift d WHERE d.connection = $1 AND d.model = $2 AND d.what <> 'added';
-  FOR c IN SELECT e.c ->> 'name' AS name, (e.c ->> 'type')::regtype::text AS type FROM jsonb_array_elements(columns) AS e(c) WHERE e.c ->> 'name' <> 'id' LOOP
+  FOR c IN SELECT e.c ->> 'name' AS name, etl._mirror_type(e.c ->> 'type') AS type FROM jsonb_array_elements(columns) AS e(c) WHERE e.c ->> 'name' <> 'id' LOOP
     SELECT format_type(a.atttypid, a.atttypmod) INTO found_type FROM pg_attribute a
       WHERE a.attrelid = rel AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped;
     IF found_type IS NULL AND whole THEN
@@ -371,7 +441,7 @@ BEGIN
   END LOOP;
   INSERT INTO etl.schema_drift (connection, model, field, what, detail, remedy)
     SELECT $1, $2, f, 'removed', 'Odoo has no such field any more: the column keeps its last values', format('ALTER TABLE %s DROP COLUMN %I;', rel, f)
-    FROM unnest(had) f WHERE NOT columns @> jsonb_build_array(jsonb_build_object('name', f)) AND etl._has_column(rel, f)
+    FROM unnest(had) f WHERE NOT f = ANY (known) AND etl._has_column(rel, f)
     ON CONFLICT ON CONSTRAINT schema_drift_pkey DO UPDATE SET what = excluded.what, detail = excluded.detail, remedy = excluded.remedy;
   INSERT INTO etl.schema_drift (connection, model, field, what, detail)
     SELECT $1, $2, x ->> 'field', 'not mirrored', x ->> 'why' FROM jsonb_array_elements(skipped) x
@@ -382,20 +452,24 @@ BEGIN
   RETURN usable;
 END
 $$;
-COMMENT ON FUNCTION etl._notice_drift(text, text, regclass, jsonb, jsonb) IS 'Adds columns for new fields of Odoo, and notes where a mirror and Odoo disagree.';
+COMMENT ON FUNCTION etl._notice_drift(text, text, regclass, jsonb, jsonb, text[]) IS 'Adds columns for new fields of Odoo, and notes where a mirror and Odoo disagree.';
 
 -- API: Private. When a mirror's next pull is due: at once where its worker died, where somebody asked, and before the first.
 CREATE FUNCTION etl._pull_due(p etl.pulls, config jsonb) RETURNS timestamptz
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT greatest(p.not_before, CASE WHEN p.run_id IS NOT NULL OR p.asked_at IS NOT NULL OR p.finished_at IS NULL THEN now()
-    ELSE p.finished_at + make_interval(secs => etl._seconds(config, 'every_seconds', 300)) END)
+  SELECT CASE WHEN p.run_id IS NOT NULL OR p.verify_asked_at IS NOT NULL THEN now()
+    -- One that was rolled back waits for somebody to ask, who thereby lets it go on.
+    WHEN config ? 'paused' THEN NULL
+    ELSE greatest(p.not_before, CASE WHEN p.asked_at IS NOT NULL OR p.finished_at IS NULL THEN now()
+      ELSE p.finished_at + make_interval(secs => etl._seconds(config, 'every_seconds', 300)) END) END
 $$;
-COMMENT ON FUNCTION etl._pull_due(etl.pulls, jsonb) IS 'When a mirror is to be pulled next.';
+COMMENT ON FUNCTION etl._pull_due(etl.pulls, jsonb) IS 'When a mirror is to be pulled next; NULL: when somebody asks.';
 
 -- API: Private. Takes a mirror's pull for the worker session `owner`: goes on with a run whose owner is gone, else opens one. No row
 -- where another session has it, or nothing is asked.
-CREATE FUNCTION etl._begin_pull(connection text, model text, owner bigint, OUT run bigint, OUT mode text, OUT floor text, OUT done_to bigint, OUT is_new bool)
+CREATE FUNCTION etl._begin_pull(connection text, model text, owner bigint, OUT run bigint, OUT mode text, OUT floor text, OUT done_to bigint,
+    OUT is_new bool, OUT age float8, OUT failures int)
   RETURNS SETOF record
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -403,46 +477,54 @@ DECLARE
   p etl.pulls%ROWTYPE;
   checkpoint jsonb;
   config jsonb;
-  tab text;
+  reconciles bool;
 BEGIN
   INSERT INTO etl.pulls (connection, model) VALUES ($1, $2) ON CONFLICT ON CONSTRAINT pulls_pkey DO NOTHING;
   SELECT * INTO p FROM etl.pulls q WHERE q.connection = $1 AND q.model = $2 FOR UPDATE SKIP LOCKED;
   IF NOT FOUND OR (p.run_id IS NOT NULL AND etl._owner_alive(p.owner)) THEN
     RETURN;
   END IF;
-  SELECT m.config, m.config ->> 'table' INTO config, tab FROM etl._mirrors() m WHERE m.connection = $1 AND m.model = $2;
-  IF to_regclass(tab) IS NULL THEN
+  SELECT m.config INTO config FROM etl._mirrors() m WHERE m.connection = $1 AND m.model = $2;
+  -- It may have been removed, stopped or done since it was looked at.
+  IF config IS NULL OR etl._pull_due(p, config) IS NULL OR etl._pull_due(p, config) > clock_timestamp() THEN
+    RETURN;
+  ELSIF etl._table(config ->> 'table') IS NULL THEN
     UPDATE etl.pulls q SET failures = q.failures + 1, not_before = now() + interval '5 min', error_class = 'invalid',
-      last_error = format('table %s does not exist', tab), remedy = format('SELECT etl.mirror(%L); makes it anew, SELECT etl.unmirror(%L); forgets it.', $2, $2)
+      last_error = format('table %s does not exist', config ->> 'table'),
+      remedy = format('SELECT etl.mirror(%L); makes it anew, SELECT etl.unmirror(%L); forgets it.', $2, $2)
       WHERE q.connection = $1 AND q.model = $2;
     RETURN;
   END IF;
-  -- Somebody may have done it since it was looked at.
-  IF etl._pull_due(p, config) > clock_timestamp() THEN
-    RETURN;
-  END IF;
   is_new := p.run_id IS NULL;
+  failures := p.failures;
+  age := 0;
   IF p.run_id IS NOT NULL THEN
-    -- Its worker died. What it merged stays merged.
+    -- Its worker died. What it merged stays merged, and it began when it began.
     UPDATE etl.pulls q SET owner = $3 WHERE q.connection = $1 AND q.model = $2;
-    SELECT p.run_id, p.mode, p.floor, p.done_to INTO run, mode, floor, done_to;
+    SELECT p.run_id, p.mode, p.floor, p.done_to, extract(epoch FROM clock_timestamp() - p.started_at) INTO run, mode, floor, done_to, age;
     RETURN NEXT;
     RETURN;
   END IF;
   SELECT c.cursor INTO checkpoint FROM ops.odoo_sync_checkpoints c WHERE c.key = etl._mirror_key($1, $2);
   floor := checkpoint ->> 'floor';
   done_to := 0;
+  reconciles := p.reconciled_at IS NULL OR p.reconciled_at <= now() - make_interval(secs => etl._seconds(config, 'reconcile_seconds', 3600));
   mode := CASE
-    WHEN p.asked_mode = 'verify' THEN 'verify'
+    WHEN config ? 'paused' THEN 'verify'
+    WHEN p.asked_at IS NULL AND p.verify_asked_at IS NOT NULL THEN 'verify'
     WHEN floor IS NULL OR p.asked_mode = 'full' THEN 'full'
-    WHEN p.asked_mode IS NOT NULL THEN p.asked_mode
-    WHEN p.reconciled_at IS NULL OR p.reconciled_at <= now() - make_interval(secs => etl._seconds(config, 'reconcile_seconds', 3600)) THEN 'reconcile'
+    -- Before what is asked for, which comes after it: else whoever asks all the time would never see a deletion.
+    WHEN reconciles OR p.asked_mode = 'reconcile' THEN 'reconcile'
     ELSE 'changes' END;
   INSERT INTO ops.odoo_sync_runs (direction, status, started_at, meta)
     VALUES ('odoo_to_sb', 'running', clock_timestamp(), jsonb_build_object('connection', $1, 'model', $2, 'mode', mode, 'checkpoint_before', checkpoint))
     RETURNING id INTO run;
   UPDATE etl.pulls q SET owner = $3, run_id = run, mode = _begin_pull.mode, floor = _begin_pull.floor, done_to = 0, started_at = clock_timestamp(),
-    asked_at = NULL, asked_mode = NULL, read = 0, inserted = 0, updated = 0, deleted = 0, hidden = 0
+    was_asked = q.asked_at IS NOT NULL AND _begin_pull.mode <> 'verify',
+    verify_asked_at = CASE WHEN _begin_pull.mode <> 'verify' THEN q.verify_asked_at END,
+    asked_at = CASE WHEN _begin_pull.mode = 'verify' OR (_begin_pull.mode = 'reconcile' AND q.asked_mode = 'changes') THEN q.asked_at END,
+    asked_mode = CASE WHEN _begin_pull.mode = 'verify' OR (_begin_pull.mode = 'reconcile' AND q.asked_mode = 'changes') THEN q.asked_mode END,
+    read = 0, inserted = 0, updated = 0, deleted = 0, hidden = 0
     WHERE q.connection = $1 AND q.model = $2;
   RETURN NEXT;
 END
@@ -459,41 +541,45 @@ $$;
 COMMENT ON FUNCTION etl._seconds(jsonb, text, float8) IS 'A number of seconds of a configuration, or its default.';
 
 -- API: Private. The run is over: the checkpoint moves where it succeeded, and only there.
-CREATE FUNCTION etl._end_pull(connection text, model text, owner bigint, floor text, error_class text, error text, remedy text, retry_in float8)
+CREATE FUNCTION etl._end_pull(connection text, model text, owner bigint, floor text, error_class text, error text, remedy text)
   RETURNS void
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   p etl.pulls%ROWTYPE;
   tally jsonb;
+  -- A comparison and a look at all ids read no changes: what is synced is no newer than before.
+  moved bool;
 BEGIN
   SELECT * INTO p FROM etl.pulls q WHERE q.connection = $1 AND q.model = $2 AND q.owner = $3 AND q.run_id IS NOT NULL FOR UPDATE;
   IF NOT FOUND THEN
     RETURN;
   END IF;
+  moved := $6 IS NULL AND p.mode IN ('changes', 'full');
   tally := jsonb_build_object('read', p.read, 'inserted', p.inserted, 'updated', p.updated, 'unchanged', p.read - p.inserted - p.updated,
     'deleted', p.deleted, 'hidden', p.hidden);
   UPDATE ops.odoo_sync_runs r SET status = CASE WHEN $6 IS NULL THEN 'succeeded' ELSE 'failed' END, finished_at = clock_timestamp(),
     error = left($6, 2000), meta = coalesce(r.meta, '{}') || tally WHERE r.id = p.run_id AND r.status = 'running';
-  IF $6 IS NULL AND p.mode <> 'verify' THEN
+  IF moved THEN
     INSERT INTO ops.odoo_sync_checkpoints AS c (key, cursor)
       VALUES (etl._mirror_key($1, $2), jsonb_build_object('floor', coalesce($4, p.floor), 'run', p.run_id, 'at', to_jsonb(p.started_at)))
       ON CONFLICT (key) DO UPDATE SET cursor = excluded.cursor, updated_at = now();
   END IF;
   UPDATE etl.pulls q SET owner = NULL, run_id = NULL, done_to = 0, last_run = q.run_id, ended_at = clock_timestamp(),
-    finished_at = CASE WHEN $6 IS NULL AND q.mode <> 'verify' THEN clock_timestamp() ELSE q.finished_at END,
+    finished_at = CASE WHEN moved THEN clock_timestamp() ELSE q.finished_at END,
     reconciled_at = CASE WHEN $6 IS NULL AND q.mode IN ('full', 'reconcile') THEN clock_timestamp() ELSE q.reconciled_at END,
     failures = CASE WHEN $6 IS NULL THEN 0 ELSE q.failures + 1 END,
-    not_before = CASE WHEN $6 IS NOT NULL THEN clock_timestamp() + make_interval(secs => $8) END,
+    -- Full jitter below a ceiling that doubles: 5 s, 10 s, … 10 min.
+    not_before = CASE WHEN $6 IS NOT NULL THEN clock_timestamp() + make_interval(secs => greatest(1, random() * least(600, 5 * 2 ^ least(q.failures, 10)))) END,
     -- What was asked for is asked again.
-    asked_at = CASE WHEN $6 IS NULL THEN q.asked_at ELSE coalesce(q.asked_at, now()) END,
-    asked_mode = CASE WHEN $6 IS NULL THEN q.asked_mode ELSE coalesce(q.asked_mode, q.mode) END,
+    asked_at = CASE WHEN $6 IS NULL OR NOT q.was_asked THEN q.asked_at ELSE coalesce(q.asked_at, now()) END,
+    asked_mode = CASE WHEN $6 IS NULL OR NOT q.was_asked THEN q.asked_mode ELSE coalesce(q.asked_mode, q.mode) END,
     error_class = $5, last_error = left($6, 2000), remedy = $7
     WHERE q.connection = $1 AND q.model = $2;
   DELETE FROM etl.before_images b WHERE b.at < now() - interval '7 days';
 END
 $$;
-COMMENT ON FUNCTION etl._end_pull(text, text, bigint, text, text, text, text, float8) IS 'Closes a pull''s run and, where it succeeded, moves the checkpoint.';
+COMMENT ON FUNCTION etl._end_pull(text, text, bigint, text, text, text, text) IS 'Closes a pull''s run and, where it succeeded, moves the checkpoint.';
 
 -- API: Private. Who asks for a pull wants it, whatever was put back before.
 CREATE FUNCTION etl._unpause_mirrors(model text, connection text) RETURNS void
@@ -590,7 +676,7 @@ BEGIN
   ELSIF NOT EXISTS (SELECT FROM etl._mirror_of(tab) o WHERE o.connection = $5 AND o.model = $1) THEN
     PERFORM etl._adopt_mirror(to_regclass(tab), described -> 'columns');
   END IF;
-  PERFORM etl._register_mirror($5, $1, tab, $6 || jsonb_strip_nulls(jsonb_build_object('fields', to_jsonb($3), 'domain', $4)));
+  PERFORM etl._register_mirror($5, $1, tab, coalesce($6, '{}') || jsonb_strip_nulls(jsonb_build_object('fields', to_jsonb($3), 'domain', $4)));
   RETURN jsonb_build_object('model', $1, 'table', tab, 'created', made,
     'columns', jsonb_array_length(described -> 'columns'), 'skipped', described -> 'skipped');
 END
@@ -612,7 +698,9 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s of connection "%s" is not mirrored', $1, $2),
       HINT = 'SELECT connection, model, "table" FROM etl.sync_lag;';
   END IF;
-  DELETE FROM etl.pulls p WHERE p.connection = $2 AND p.model = $1;
+  WITH gone AS (DELETE FROM etl.pulls p WHERE p.connection = $2 AND p.model = $1 RETURNING p.run_id)
+  UPDATE ops.odoo_sync_runs r SET status = 'failed', finished_at = clock_timestamp(), error = 'the mirror was removed' FROM gone g
+    WHERE r.id = g.run_id AND r.status = 'running';
   DELETE FROM etl.schema_drift d WHERE d.connection = $2 AND d.model = $1;
   DELETE FROM ops.odoo_sync_checkpoints k WHERE k.key = etl._mirror_key($2, $1);
   PERFORM etl._audit('unmirror', etl._mirror_key($2, $1), before, NULL);
@@ -661,7 +749,7 @@ CREATE FUNCTION etl._differences(rel regclass, names text[], page json, since ti
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
-  whole bool := etl._has_column(rel, 'raw') AND NOT 'raw' = ANY (names);
+  whole bool := etl._is_whole(rel, names);
   kept text[] := CASE WHEN whole THEN names || 'raw'::text ELSE names END;
   dated text := CASE WHEN 'write_date' = ANY (names) AND etl._has_column(rel, 'write_date') THEN 'p.write_date' ELSE 'NULL::timestamptz' END;
 BEGIN
@@ -700,7 +788,7 @@ DECLARE
   m record;
   i record;
   id name;
-  cols text;
+  names text[];
   removed bigint := 0;
   restored bigint := 0;
   n bigint;
@@ -724,12 +812,25 @@ BEGIN
   IF EXISTS (SELECT FROM etl.pulls p WHERE p.connection = m.connection AND p.model = m.model AND p.run_id IS NOT NULL AND etl._owner_alive(p.owner)) THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is being pulled just now', m.model), HINT = 'Try again in a moment.';
   END IF;
+  -- One whose worker died must not go on from where it was.
+  WITH cut AS (
+    UPDATE etl.pulls p SET run_id = NULL, owner = NULL FROM etl.pulls was
+      WHERE p.connection = m.connection AND p.model = m.model AND p.run_id IS NOT NULL AND was.connection = p.connection AND was.model = p.model RETURNING was.run_id)
+  UPDATE ops.odoo_sync_runs q SET status = 'failed', finished_at = clock_timestamp(), error = format('run %s was rolled back', $1) FROM cut
+    WHERE q.id = cut.run_id AND q.status = 'running';
   UPDATE ops.odoo_sync_config c SET value = c.value || jsonb_build_object('paused', format('run %s was rolled back', $1)), updated_at = now()
     WHERE c.key = etl._mirror_key(m.connection, m.model);
   id := etl._mirror_id(m.rel);
-  cols := (SELECT string_agg(format('%I', a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
-           WHERE a.attrelid = m.rel AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '');
+  -- What the pulls write, and nothing of the user's own.
+  names := (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
+            WHERE a.attrelid = m.rel AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attname <> id
+              AND (a.attname = ANY ((SELECT p.fields FROM etl.pulls p WHERE p.connection = m.connection AND p.model = m.model) || ARRAY['raw', 'synced_at'])
+                   OR a.attname IN ('_etl_synced_at', '_etl_run_id', '_etl_deleted_at', '_etl_hidden_at')));
   FOR i IN SELECT b.* FROM etl.before_images b WHERE b.run_id = $1 ORDER BY b.id DESC LOOP
+    IF etl._table(i.tab) IS DISTINCT FROM m.rel THEN
+      stuck := stuck || i.inserted || ARRAY(SELECT (e ->> id)::bigint FROM jsonb_array_elements(i.rows) e);
+      CONTINUE;
+    END IF;
     EXECUTE format('DELETE FROM %s m WHERE m.%I = ANY ($1) AND m._etl_run_id = $2', m.rel, id) USING i.inserted, $1;
     GET DIAGNOSTICS n = ROW_COUNT;
     removed := removed + n;
@@ -737,10 +838,10 @@ BEGIN
     EXECUTE format('SELECT array_agg(m.%2$I) FROM %1$s m WHERE m._etl_run_id IS DISTINCT FROM $2 AND (m.%2$I = ANY ($1) OR m.%2$I IN (SELECT (e ->> %3$L)::bigint FROM jsonb_array_elements($3) e))', m.rel, id, id)
       INTO part USING i.inserted, $1, i.rows;
     stuck := stuck || coalesce(part, '{}');
-    EXECUTE format('INSERT INTO %1$s AS m (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM jsonb_populate_recordset(NULL::%1$s, $1) b
-      ON CONFLICT (%3$I) DO UPDATE SET (%2$s) = ROW(%4$s) WHERE m._etl_run_id = $2', m.rel, cols, id,
-      (SELECT string_agg(format('excluded.%I', a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
-       WHERE a.attrelid = m.rel AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '')) USING i.rows, $1;
+    EXECUTE format('INSERT INTO %1$s AS m (%2$I%3$s) SELECT b.%2$I%4$s FROM jsonb_populate_recordset(NULL::%1$s, $1) b
+      ON CONFLICT (%2$I) DO UPDATE SET (%5$s) = ROW(%6$s) WHERE m._etl_run_id = $2', m.rel, id,
+      etl._columns(m.rel, names, ''), etl._columns(m.rel, names, 'b.'), substr(etl._columns(m.rel, names, ''), 3), substr(etl._columns(m.rel, names, 'excluded.'), 3))
+      USING i.rows, $1;
     GET DIAGNOSTICS n = ROW_COUNT;
     restored := restored + n;
   END LOOP;

@@ -308,6 +308,7 @@ BEGIN
   GRANT DELETE ON ops.odoo_sync_checkpoints TO etl_worker;
   GRANT INSERT, UPDATE, DELETE ON ops.odoo_sync_config TO etl_admin;
 
+  PERFORM etl._find_tracked_tables();
   PERFORM etl._adopt_view(v.name, v.body, v.comment) FROM etl._views() v;
 
   -- The namespace of external ids must outlive DROP EXTENSION: with another one, a create whose answer was lost would be

@@ -8,8 +8,9 @@ CREATE TABLE etl.tracks (
   id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   connection text NOT NULL,
   model text NOT NULL,
-  -- schema.table as an identifier is written.
+  -- schema.table as an identifier is written, and the table itself, whatever it is called.
   tab text NOT NULL,
+  rel oid NOT NULL,
   key_columns text[] NOT NULL,
   fields jsonb NOT NULL,
   -- The schema of its functions, which stays when the table moves.
@@ -28,6 +29,9 @@ CREATE TABLE etl.tracks (
   backfill_after text[],
   backfilled_rows bigint NOT NULL DEFAULT 0,
   backfilled_at timestamptz,
+  -- What stopped it the last time, and when it is tried again.
+  backfill_error text,
+  backfill_not_before timestamptz,
   UNIQUE (connection, model, tab)
 );
 COMMENT ON TABLE etl.tracks IS 'Tables whose changes go to Odoo, written by etl.track().';
@@ -106,13 +110,20 @@ COMMENT ON FUNCTION etl._is_backfilled(int) IS 'Whether the rows that a table ha
 ALTER FUNCTION etl._is_backfilled(int) OWNER TO etl_worker;
 
 -- API: Private. The text of a track's functions: what its triggers call, and what enqueues rows that were there before.
+--
+-- The new side of a change is the row as it is when the statement is over: a trigger of the user's may have changed it again, and what
+-- that statement enqueued came first.
 CREATE FUNCTION etl._capture_source(t etl.tracks, OUT capture text, OUT backfill text, OUT probe text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   rel regclass := t.tab::regclass;
   filter text := coalesce(' WHERE (' || t.condition || ')', '');
-  constants text := (SELECT coalesce(jsonb_object_agg(f.key, f.value -> 'value'), '{}')::text FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object' AND f.value ? 'value');
+  and_filter text := coalesce(' AND (' || t.condition || ')', '');
+  -- A record that was archived for its row's sake comes back with it.
+  constants text := ((SELECT coalesce(jsonb_object_agg(f.key, f.value -> 'value'), '{}') FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object' AND f.value ? 'value')
+    || CASE WHEN t.on_delete = 'archive' AND NOT t.fields ? 'active' THEN '{"active": true}'::jsonb ELSE '{}' END)::text;
+  keys text := (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i));
   vals text := '';
   whole text := '';
   changed text := '';
@@ -120,8 +131,13 @@ DECLARE
   theirs text := '';
   n int := 0;
   f record;
-  gone text;
-  inserts text := format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id);
+  gone_operation text := CASE t.on_delete WHEN 'delete' THEN '''delete''' WHEN 'archive' THEN '''update''' ELSE 'NULL' END;
+  gone_payload text := CASE t.on_delete WHEN 'archive' THEN '''{"active": false}''::jsonb' ELSE '''{}''::jsonb' END;
+  head text := format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id);
+  stamp text := format('concat(''track:%s:'', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), '':'', left(gen_random_uuid()::text, 18), '':'')', t.id);
+  new_side text;
+  old_side text;
+  pairs text;
 BEGIN
   FOR f IN SELECT e.key AS field, etl._value_expression(t, e.key, e.value) AS expression FROM jsonb_each(t.fields) e ORDER BY e.key LOOP
     CONTINUE WHEN f.expression IS NULL;
@@ -135,32 +151,34 @@ BEGIN
   END LOOP;
   whole := format('%L::jsonb', constants) || whole || CASE WHEN n > 0 THEN ')' ELSE '' END;
   vals := format('%s AS k%s', etl._key_expression(t.prefix, t.key_columns), vals);
-  gone := CASE t.on_delete WHEN 'delete' THEN '''delete'', ''{}''::jsonb' WHEN 'archive' THEN '''update'', ''{"active": false}''::jsonb' END;
+  new_side := format('(SELECT %s FROM %s WHERE (%s) IN (SELECT %s FROM new_rows)%s) n', vals, t.tab, keys, keys, and_filter);
+  old_side := format('(SELECT %s FROM old_rows%s) o', vals, filter);
+  pairs := format('%s FULL JOIN %s ON n.k = o.k WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%s) IS DISTINCT FROM ROW(0%s)', new_side, old_side, ours, theirs);
 
   capture := format($src$
 DECLARE
   -- Of this statement, and of no other.
-  stamp text := concat('track:%1$s:', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), ':', left(gen_random_uuid()::text, 18), ':');
+  stamp text := %1$s;
 BEGIN
   CASE TG_OP
   WHEN 'INSERT' THEN
     %2$s
-    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s
-    FROM (SELECT %7$s FROM new_rows%8$s) n;
+    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s;
   WHEN 'UPDATE' THEN
-    IF etl._is_backfilled(%1$s) THEN
+    IF etl._is_backfilled(%8$s) THEN
       %2$s
       SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
-      FROM (SELECT coalesce(n.k, o.k) AS k, %9$s
-            FROM (SELECT %7$s FROM new_rows%8$s) n FULL JOIN (SELECT %7$s FROM old_rows%8$s) o ON n.k = o.k
-            WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%10$s) IS DISTINCT FROM ROW(0%11$s)) c
+      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s WHEN o.k IS NULL THEN 'upsert' ELSE 'update' END AS operation,
+              CASE WHEN n.k IS NULL THEN %10$s WHEN o.k IS NULL THEN %4$s ELSE %11$s END AS payload
+            FROM %12$s) c
       WHERE c.operation IS NOT NULL;
     ELSE
+      -- What was not enqueued before may be new to Odoo: the whole record goes.
       %2$s
       SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
-      FROM (SELECT coalesce(n.k, o.k) AS k, %12$s
-            FROM (SELECT %7$s FROM new_rows%8$s) n FULL JOIN (SELECT %7$s FROM old_rows%8$s) o ON n.k = o.k
-            WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%10$s) IS DISTINCT FROM ROW(0%11$s)) c
+      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s ELSE 'upsert' END AS operation,
+              CASE WHEN n.k IS NULL THEN %10$s ELSE %4$s END AS payload
+            FROM %12$s) c
       WHERE c.operation IS NOT NULL;
     END IF;
   WHEN 'DELETE' THEN
@@ -171,44 +189,53 @@ BEGIN
   RETURN NULL;
 END
 $src$,
-    t.id, inserts, t.model, whole, t.connection, t.priority, vals, filter,
-    -- What was enqueued before: only what changed goes.
-    format('CASE WHEN n.k IS NULL THEN %s WHEN o.k IS NULL THEN ''upsert'' ELSE ''update'' END AS operation, CASE WHEN n.k IS NULL THEN %s WHEN o.k IS NULL THEN %s ELSE %s END AS payload',
-      coalesce(split_part(gone, ',', 1), 'NULL'), CASE t.on_delete WHEN 'archive' THEN '''{"active": false}''::jsonb' ELSE '''{}''::jsonb' END, whole, coalesce(nullif(changed, ''), '''{}''::jsonb')),
-    ours, theirs,
-    -- What was not may be new to Odoo: the whole record goes.
-    format('CASE WHEN n.k IS NULL THEN %s ELSE ''upsert'' END AS operation, CASE WHEN n.k IS NULL THEN %s ELSE %s END AS payload',
-      coalesce(split_part(gone, ',', 1), 'NULL'), CASE t.on_delete WHEN 'archive' THEN '''{"active": false}''::jsonb' ELSE '''{}''::jsonb' END, whole),
-    CASE WHEN gone IS NULL THEN 'NULL;' ELSE format('%s
-    SELECT %L, %s, stamp || row_number() OVER (), o.k, %L, %s FROM (SELECT %s FROM old_rows%s) o;', inserts, t.model, gone, t.connection, t.priority, vals, filter) END,
-    CASE t.on_truncate WHEN 'delete' THEN format('PERFORM etl.track_%s_truncated();', t.id)
-      ELSE format('RAISE EXCEPTION USING ERRCODE = ''feature_not_supported'', MESSAGE = %L, HINT = %L;',
-        format('%s is tracked and cannot be truncated', t.tab),
-        format('DELETE FROM %1$s deletes its records in Odoo too; SELECT etl.untrack(%2$L) lets them be; SELECT etl.track(%2$L, …, on_truncate => ''delete'') makes TRUNCATE delete them.', t.tab, t.tab)) END);
+    stamp, head, t.model, whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, coalesce(nullif(changed, ''), '''{}''::jsonb'), pairs,
+    CASE t.on_delete WHEN 'ignore' THEN 'NULL;' ELSE format('%s
+    SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s;', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side) END,
+    CASE t.on_truncate WHEN 'delete' THEN
+      -- A partition is not the table: what is still there stays.
+      format('%s
+    SELECT %L, ''delete'', ''{}''::jsonb, stamp || row_number() OVER (), k.record_key, %L, %s FROM etl.track_%s_keys() k
+    WHERE NOT EXISTS (SELECT FROM %s WHERE %s = k.record_key);', head, t.model, t.connection, t.priority, t.id, t.tab, etl._key_expression(t.prefix, t.key_columns))
+    ELSE format('RAISE EXCEPTION USING ERRCODE = ''feature_not_supported'', MESSAGE = %L, HINT = %L;',
+      format('%s is tracked and cannot be truncated', t.tab),
+      format('DELETE FROM %1$s deletes its records in Odoo too; SELECT etl.untrack(%2$L) lets them be; SELECT etl.track(%2$L, …, on_truncate => ''delete'') makes TRUNCATE delete them.', t.tab, t.tab)) END);
 
-  backfill := format($src$
-  WITH chunk AS MATERIALIZED (
-    -- Locked, and so as they are now: a change that comes after this one is enqueued after it.
-    SELECT * FROM %1$s WHERE ($1 IS NULL OR (%2$s) > (%3$s))%4$s ORDER BY %2$s LIMIT $2 FOR NO KEY UPDATE
-  ),
-  sent AS (
-    %5$s
-    SELECT %6$L, 'upsert', %7$s, concat('track:%8$s:', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), ':', left(gen_random_uuid()::text, 18), ':', row_number() OVER ()), n.k, %9$L, least(%10$s, -10)
-    FROM (SELECT %11$s FROM chunk) n
-  )
-  SELECT (SELECT count(*) FROM chunk), (SELECT ARRAY[%12$s] FROM chunk ORDER BY %13$s LIMIT 1)
-$src$,
-    t.tab, (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
-    (SELECT string_agg(format('$1[%s]::%s', i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
-       FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i) JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k),
-    coalesce(' AND (' || t.condition || ')', ''), inserts, t.model, whole, t.id, t.connection, t.priority, vals,
-    (SELECT string_agg(format('%I::text', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
-    (SELECT string_agg(format('%I DESC', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)));
-  -- Runs the mapping on no row: what is wrong with it shows now and not when somebody writes.
-  probe := format('SELECT %s FROM (SELECT %s FROM %s%s) n WHERE false', whole, vals, t.tab, filter);
+  -- Two statements: with "nothing or above" in one, the plan would walk the index from its beginning for each chunk.
+  backfill := format('BEGIN IF after IS NULL THEN %s ELSE %s END IF; END',
+    etl._chunk_source(t, vals, whole, head, stamp, keys, filter),
+    etl._chunk_source(t, vals, whole, head, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
+      (SELECT string_agg(format('(after)[%s]::%s', i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
+         FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i) JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k), and_filter)));
+  -- Runs the mapping on no row, as the triggers do: what is wrong with it shows now and not when somebody writes.
+  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s) SELECT %2$s, %3$s FROM %4$s LIMIT 0', t.tab, whole, coalesce(nullif(changed, ''), 'NULL'), pairs);
 END
 $$;
 COMMENT ON FUNCTION etl._capture_source(etl.tracks) IS 'The text of the functions that capture a table''s changes.';
+
+-- API: Private. The statement that enqueues one chunk of a table. Its rows are locked, and so as they are now: a change that comes after
+-- it is enqueued after it.
+CREATE FUNCTION etl._chunk_source(t etl.tracks, vals text, whole text, head text, stamp text, keys text, filter text) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format($src$
+    WITH chunk AS MATERIALIZED (SELECT * FROM %1$s%2$s ORDER BY %3$s LIMIT rows FOR NO KEY UPDATE),
+    sent AS (
+      %4$s
+      SELECT %5$L, 'upsert', %6$s, %7$s || row_number() OVER (), n.k, %8$L, least(%9$s, -10) FROM (SELECT %10$s FROM chunk) n
+    )
+    SELECT (SELECT count(*) FROM chunk), (SELECT ARRAY[%11$s] FROM chunk ORDER BY %12$s LIMIT 1) INTO sent, last;
+$src$, t.tab, filter, keys, head, t.model, whole, stamp, t.connection, t.priority, vals,
+    (SELECT string_agg(format('%I::text', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
+    (SELECT string_agg(format('%I DESC', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)))
+$$;
+COMMENT ON FUNCTION etl._chunk_source(etl.tracks, text, text, text, text, text, text) IS 'The statement that enqueues one chunk of a table.';
+
+-- API: Private. Whether two tracks send the same of the same rows.
+CREATE FUNCTION etl._is_same_mapping(a etl.tracks, b etl.tracks) RETURNS bool
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT (a.fields, a.condition, a.key_columns) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns) $$;
+COMMENT ON FUNCTION etl._is_same_mapping(etl.tracks, etl.tracks) IS 'Whether two tracks send the same of the same rows.';
 
 -- API: Private. Writes a track down, or changes it. Returns it.
 CREATE FUNCTION etl._register_track(t etl.tracks) RETURNS etl.tracks
@@ -219,15 +246,28 @@ DECLARE
   stored etl.tracks;
 BEGIN
   PERFORM etl._must_be_set_up();
+  -- The mapping runs as the table's owner: it is the owner's to say. (The session's user, for here the function's own rights are in force.)
+  IF NOT pg_has_role(session_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = t.tab::regclass), 'MEMBER') THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s belongs to somebody else', t.tab), HINT = 'A table is tracked by its owner.';
+  ELSIF EXISTS (SELECT FROM etl._mirror_of(t.tab)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is a mirror: what is pulled into it would be sent back', t.tab),
+      HINT = 'Track the table that people write to.';
+  END IF;
   SELECT k.* INTO before FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.tab = t.tab FOR UPDATE;
   IF FOUND THEN
     -- A field that was not sent before is sent with the next backfill; the old rows keep their keys.
     UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(t.tab::regclass), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
-        priority = t.priority, backfilled_at = CASE WHEN (k.fields, k.condition, k.key_columns) IS DISTINCT FROM (t.fields, t.condition, t.key_columns) THEN NULL ELSE k.backfilled_at END
+        priority = t.priority,
+        backfilled_at = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_at END,
+        backfill_after = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfill_after END,
+        backfilled_rows = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_rows ELSE 0 END, backfill_error = NULL, backfill_not_before = NULL
       WHERE k.id = before.id RETURNING k.* INTO stored;
   ELSE
-    INSERT INTO etl.tracks (connection, model, tab, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, prefix)
-      VALUES (t.connection, t.model, t.tab, t.home, t.key_columns, t.fields, etl._column_numbers(t.tab::regclass), t.on_delete, t.on_truncate, t.condition, t.priority, t.prefix)
+    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, prefix)
+      VALUES (t.connection, t.model, t.tab, t.tab::regclass, t.home, t.key_columns, t.fields, etl._column_numbers(t.tab::regclass), t.on_delete, t.on_truncate, t.condition, t.priority,
+        -- Another table may have had this name, and its records have its keys.
+        CASE WHEN EXISTS (SELECT FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.prefix = t.prefix)
+          THEN format('%s#%s:', rtrim(t.prefix, ':'), t.tab::regclass::oid) ELSE t.prefix END)
       RETURNING * INTO stored;
   END IF;
   PERFORM etl._audit('track', t.tab, to_jsonb(before), to_jsonb(stored));
@@ -235,42 +275,48 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl._register_track(etl.tracks) IS 'Writes a track down, or changes it.';
-ALTER FUNCTION etl._register_track(etl.tracks) OWNER TO etl_worker;
 
--- API: Private. What the table's owner may write through: rows of this track and no others. Catalogs only.
+-- API: Private. What the table's owner may write through: changes of records with this track's keys, and nothing else. Catalogs only.
 CREATE FUNCTION etl._make_sink(track int) RETURNS void
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   t etl.tracks;
   owner name;
+  other name;
 BEGIN
   SELECT k.* INTO STRICT t FROM etl.tracks k WHERE k.id = track;
   SELECT r.rolname INTO owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = t.tab::regclass;
   EXECUTE format('CREATE OR REPLACE VIEW etl.track_%s AS SELECT model, operation, payload, idempotency_key, record_key, connection, priority FROM ops.odoo_outbox '
-    'WHERE model = %L AND connection = %L AND starts_with(record_key, %L) WITH CHECK OPTION', t.id, t.model, t.connection, t.prefix);
+    'WHERE model = %L AND connection = %L AND starts_with(record_key, %L) AND operation IN (''upsert'', ''update'', ''delete'') '
+    'AND NOT payload ?| ''{id,odoo_id}'' WITH CHECK OPTION', t.id, t.model, t.connection, t.prefix);
   EXECUTE format('ALTER VIEW etl.track_%s OWNER TO etl_worker', t.id);
-  EXECUTE format('REVOKE ALL ON etl.track_%s FROM PUBLIC', t.id);
   EXECUTE format('COMMENT ON VIEW etl.track_%s IS %L', t.id, format('Through this the triggers on %s enqueue.', t.tab));
+  -- The keys that Odoo has, or will have.
+  EXECUTE format($sql$
+    CREATE OR REPLACE FUNCTION etl.track_%1$s_keys() RETURNS TABLE (record_key text) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS %2$L $sql$, t.id, format($body$
+    SELECT k.key FROM (SELECT l.record_key AS key FROM etl.links l WHERE l.connection = %1$L AND l.model = %2$L AND starts_with(l.record_key, %3$L)
+      UNION SELECT o.record_key FROM ops.odoo_outbox o WHERE o.connection = %1$L AND o.model = %2$L AND o.status IN ('queued', 'processing') AND starts_with(o.record_key, %3$L)) k
+    WHERE (SELECT o.operation FROM ops.odoo_outbox o WHERE o.connection = %1$L AND o.model = %2$L AND o.record_key = k.key AND o.status IN ('queued', 'processing')
+           ORDER BY o.id DESC LIMIT 1) IS DISTINCT FROM 'delete' $body$, t.connection, t.model, t.prefix));
+  EXECUTE format('ALTER FUNCTION etl.track_%s_keys() OWNER TO etl_worker', t.id);
+  EXECUTE format('COMMENT ON FUNCTION etl.track_%s_keys() IS %L', t.id, format('The record keys of %s that Odoo has or will have.', t.tab));
+  -- Whoever owned the table before loses what came with it.
+  FOR other IN SELECT DISTINCT r.rolname FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+      WHERE c.oid = format('etl.track_%s', t.id)::regclass AND r.rolname NOT IN ('etl_worker', owner) LOOP
+    EXECUTE format('REVOKE ALL ON etl.track_%s FROM %I', t.id, other);
+    EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_keys() FROM %I', t.id, other);
+  END LOOP;
+  EXECUTE format('REVOKE ALL ON etl.track_%s FROM PUBLIC', t.id);
+  EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_keys() FROM PUBLIC', t.id);
   EXECUTE format('GRANT INSERT ON etl.track_%s TO %I', t.id, owner);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION etl.track_%s_keys() TO %I', t.id, owner);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION etl._is_backfilled(int) TO %I', owner);
   EXECUTE format('GRANT USAGE ON SCHEMA etl TO %I', owner);
   -- A view's insert takes its defaults with the rights of whoever inserts.
   IF pg_get_serial_sequence('ops.odoo_outbox', 'id') IS NOT NULL THEN
     EXECUTE format('GRANT USAGE ON SEQUENCE %s TO %I', pg_get_serial_sequence('ops.odoo_outbox', 'id'), owner);
-  END IF;
-  EXECUTE format('GRANT EXECUTE ON FUNCTION etl._is_backfilled(int) TO %I', owner);
-  IF t.on_truncate = 'delete' THEN
-    EXECUTE format($sql$
-      CREATE OR REPLACE FUNCTION etl.track_%1$s_truncated() RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-      AS %2$L $sql$, t.id, format($body$
-      INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, record_key, connection, priority)
-        SELECT %1$L, 'delete', '{}', concat('track:%2$s:', gen_random_uuid()), k.record_key, %3$L, %4$s
-        FROM (SELECT l.record_key FROM etl.links l WHERE l.connection = %3$L AND l.model = %1$L AND starts_with(l.record_key, %5$L)
-              UNION SELECT o.record_key FROM ops.odoo_outbox o WHERE o.connection = %3$L AND o.model = %1$L AND o.status IN ('queued', 'processing')
-                AND starts_with(o.record_key, %5$L)) k $body$, t.model, t.id, t.connection, t.priority, t.prefix));
-    EXECUTE format('ALTER FUNCTION etl.track_%s_truncated() OWNER TO etl_worker', t.id);
-    EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_truncated() FROM PUBLIC', t.id);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION etl.track_%s_truncated() TO %I', t.id, owner);
   END IF;
 END
 $$;
@@ -291,14 +337,17 @@ AS $$
 DECLARE
   source record;
   names record;
+  settings text;
   owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = t.tab::regclass);
 BEGIN
   SELECT * INTO source FROM etl._capture_source(t);
   SELECT * INTO names FROM etl._capture_names(t);
-  EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp AS %L',
-    names.capture, t.home, source.capture);
-  EXECUTE format('CREATE OR REPLACE FUNCTION %s(after text[], rows int, OUT sent bigint, OUT last text[]) LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp AS %L',
-    names.backfill, t.home, source.backfill);
+  -- Keys and values read the same whoever writes.
+  settings := format('SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp SET timezone = ''UTC'' SET datestyle = ''ISO, YMD'' '
+    'SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1', t.home);
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql %s AS %L', names.capture, settings, source.capture);
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s(after text[], rows int, OUT sent bigint, OUT last text[]) LANGUAGE plpgsql VOLATILE %s AS %L',
+    names.backfill, settings, source.backfill);
   EXECUTE format('ALTER FUNCTION %s() OWNER TO %I', names.capture, owner);
   EXECUTE format('ALTER FUNCTION %s(text[], int) OWNER TO %I', names.backfill, owner);
   EXECUTE format('REVOKE ALL ON FUNCTION %s(), %s(text[], int) FROM PUBLIC', names.capture, names.backfill);
@@ -308,6 +357,35 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl._write_capture(etl.tracks) IS 'Makes or replaces the functions that capture a table''s changes.';
+
+-- API: Private. Puts the triggers on a tracked table and its partitions, and takes them from what is none of them any more, with the
+-- rights of whoever calls. A statement fires the triggers of the table that it names, and of no other. Returns how many got them now.
+CREATE FUNCTION etl._arm(t etl.tracks) RETURNS int
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  part regclass;
+  armed int := 0;
+  capture text := (SELECT n.capture FROM etl._capture_names(t) n);
+  g record;
+BEGIN
+  FOR part IN SELECT p.relid FROM pg_partition_tree(t.tab::regclass) p UNION SELECT t.tab::regclass LOOP
+    CONTINUE WHEN EXISTS (SELECT FROM pg_trigger x WHERE x.tgrelid = part AND x.tgname = format('etl_capture_%s_truncate', t.id));
+    EXECUTE format('CREATE TRIGGER etl_capture_%s_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
+    EXECUTE format('CREATE TRIGGER etl_capture_%s_update AFTER UPDATE ON %s REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
+    EXECUTE format('CREATE TRIGGER etl_capture_%s_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
+    EXECUTE format('CREATE TRIGGER etl_capture_%s_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
+    armed := armed + 1;
+  END LOOP;
+  FOR g IN SELECT x.tgrelid::regclass AS tab, x.tgname FROM pg_trigger x
+      WHERE x.tgfoid = to_regprocedure(capture || '()') AND x.tgrelid <> t.tab::regclass
+        AND NOT EXISTS (SELECT FROM pg_partition_tree(t.tab::regclass) p WHERE p.relid = x.tgrelid) LOOP
+    EXECUTE format('DROP TRIGGER %I ON %s', g.tgname, g.tab);
+  END LOOP;
+  RETURN armed;
+END
+$$;
+COMMENT ON FUNCTION etl._arm(etl.tracks) IS 'Puts the triggers on a tracked table and its partitions.';
 
 -- API: Public. With the rights of whoever calls, who must own the table.
 CREATE FUNCTION etl.track("table" regclass, model text, fields jsonb, key text[] DEFAULT NULL, connection text DEFAULT 'odoo', on_delete text DEFAULT 'delete',
@@ -321,8 +399,6 @@ DECLARE
   described jsonb;
   f record;
   names record;
-  part regclass;
-  event text;
 BEGIN
   PERFORM etl._must_be_set_up();
   SELECT c.relkind, c.relpersistence, n.nspname, c.relname, r.rolname AS owner INTO k
@@ -344,12 +420,15 @@ BEGIN
       ELSE e.value END) FROM jsonb_each($3) e);
   t := jsonb_populate_record(NULL::etl.tracks, jsonb_build_object('connection', $5, 'model', $2, 'tab', format('%I.%I', k.nspname, k.relname), 'home', k.nspname,
     'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0),
-    'prefix', format('%s.%s:', k.nspname, k.relname)));
+    'prefix', format('%s.%s:', k.nspname, k.relname), 'rel', $1::oid));
 
-  described := etl._describe($5, $2, ARRAY(SELECT jsonb_object_keys($3)));
+  described := etl._describe($5, $2, ARRAY(SELECT jsonb_object_keys($3)) || CASE WHEN $6 = 'archive' THEN ARRAY['active'] ELSE '{}' END);
   IF described ? 'error' THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s cannot be tracked: %s', $1, described ->> 'error'),
       HINT = coalesce(described ->> 'remedy', 'SELECT etl.test_connection(…) tells more.');
+  END IF;
+  IF $6 = 'archive' AND NOT described -> 'fields' ? 'active' THEN
+    RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('records of %s cannot be archived', $2), HINT = 'on_delete => ''delete'' or ''ignore''.';
   END IF;
   FOR f IN SELECT e.key AS name, described -> 'fields' -> e.key AS field FROM jsonb_each($3) e LOOP
     IF f.field IS NULL THEN
@@ -375,13 +454,7 @@ BEGIN
   IF NOT has_schema_privilege('etl_worker', k.nspname, 'USAGE') THEN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO etl_worker', k.nspname);
   END IF;
-  -- A statement fires the triggers of the table that it names, and of no other.
-  FOR part IN SELECT p.relid FROM pg_partition_tree($1) p UNION SELECT $1 LOOP
-    EXECUTE format('CREATE OR REPLACE TRIGGER etl_capture_%s_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, names.capture);
-    EXECUTE format('CREATE OR REPLACE TRIGGER etl_capture_%s_update AFTER UPDATE ON %s REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, names.capture);
-    EXECUTE format('CREATE OR REPLACE TRIGGER etl_capture_%s_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, names.capture);
-    EXECUTE format('CREATE OR REPLACE TRIGGER etl_capture_%s_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, names.capture);
-  END LOOP;
+  PERFORM etl._arm(t);
   RETURN jsonb_build_object('track', t.id, 'table', t.tab, 'model', t.model, 'connection', t.connection, 'record_keys', t.prefix || '…',
     'backfilled', t.backfilled_at IS NOT NULL);
 END
@@ -460,13 +533,13 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is still tracked', t.tab), HINT = format('SELECT etl.untrack(%L);', t.tab);
   END IF;
   EXECUTE format('DROP VIEW IF EXISTS etl.track_%s', track);
-  EXECUTE format('DROP FUNCTION IF EXISTS etl.track_%s_truncated()', track);
+  EXECUTE format('DROP FUNCTION IF EXISTS etl.track_%s_keys()', track);
   PERFORM etl._delete_track(track);
 END
 $$;
 COMMENT ON FUNCTION etl._forget_track(int) IS 'Forgets a track whose triggers are gone.';
 
--- API: Private. Rows are for functions of etl_worker.
+-- API: Private. The extension's own table, which nobody but its functions writes.
 CREATE FUNCTION etl._delete_track(track int) RETURNS void
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
@@ -474,7 +547,6 @@ AS $$
   SELECT etl._audit('untrack', g.tab, to_jsonb(g), NULL) FROM gone g
 $$;
 COMMENT ON FUNCTION etl._delete_track(int) IS 'Deletes a track''s row.';
-ALTER FUNCTION etl._delete_track(int) OWNER TO etl_worker;
 
 -- API: Public.
 CREATE FUNCTION etl.backfill("table" regclass, model text DEFAULT NULL, connection text DEFAULT NULL) RETURNS jsonb
@@ -485,7 +557,7 @@ DECLARE
 BEGIN
   PERFORM etl._must_be_set_up();
   WITH begun AS (
-    UPDATE etl.tracks t SET backfill_asked_at = now(), backfill_after = NULL, backfilled_rows = 0
+    UPDATE etl.tracks t SET backfill_asked_at = now(), backfill_after = NULL, backfilled_rows = 0, backfill_error = NULL, backfill_not_before = NULL
       WHERE to_regclass(t.tab) = $1 AND ($2 IS NULL OR t.model = $2) AND ($3 IS NULL OR t.connection = $3) RETURNING t.*)
   SELECT jsonb_agg(jsonb_build_object('track', b.id, 'model', b.model, 'connection', b.connection)) INTO asked FROM begun b;
   IF asked IS NULL THEN
@@ -507,20 +579,30 @@ AS $$
 DECLARE
   t etl.tracks;
   done record;
+  waits bool := false;
 BEGIN
-  SELECT k.* INTO t FROM etl.tracks k WHERE k.backfill_asked_at IS NOT NULL ORDER BY k.backfill_asked_at, k.id LIMIT 1 FOR UPDATE SKIP LOCKED;
-  IF NOT FOUND THEN
-    RETURN 'nothing';
-  -- The outbox is no place to keep a table in.
-  ELSIF (SELECT count(*) FROM (SELECT FROM etl.queue q WHERE q.connection = t.connection AND q.rank >= 10 LIMIT most_waiting) w) >= most_waiting THEN
-    RETURN 'waits';
-  END IF;
-  EXECUTE format('SELECT sent, last FROM %s($1, $2)', (SELECT n.backfill FROM etl._capture_names(t) n)) INTO done USING t.backfill_after, chunk;
-  UPDATE etl.tracks k SET backfill_after = coalesce(done.last, k.backfill_after), backfilled_rows = k.backfilled_rows + done.sent,
-      backfill_asked_at = CASE WHEN done.sent = chunk THEN k.backfill_asked_at END,
-      backfilled_at = CASE WHEN done.sent = chunk THEN k.backfilled_at ELSE now() END
-    WHERE k.id = t.id;
-  RETURN 'sent';
+  FOR t IN SELECT k.* FROM etl.tracks k WHERE k.backfill_asked_at IS NOT NULL ORDER BY k.backfill_asked_at, k.id LOOP
+    -- The outbox is no place to keep a table in; and what stops one table stops no other.
+    IF t.backfill_not_before > now()
+        OR (SELECT count(*) FROM (SELECT FROM etl.queue q WHERE q.connection = t.connection AND q.rank >= 10 LIMIT most_waiting) w) >= most_waiting
+        OR NOT pg_try_advisory_xact_lock(hashtext('pg_etl backfill'), t.id) THEN
+      waits := true;
+      CONTINUE;
+    END IF;
+    BEGIN
+      EXECUTE format('SELECT sent, last FROM %s($1, $2)', (SELECT n.backfill FROM etl._capture_names(t) n)) INTO done USING t.backfill_after, chunk;
+    EXCEPTION WHEN OTHERS THEN
+      UPDATE etl.tracks k SET backfill_error = left(SQLERRM, 500), backfill_not_before = now() + interval '30 s' WHERE k.id = t.id;
+      waits := true;
+      CONTINUE;
+    END;
+    UPDATE etl.tracks k SET backfill_after = coalesce(done.last, k.backfill_after), backfilled_rows = k.backfilled_rows + done.sent,
+        backfill_asked_at = CASE WHEN done.sent = chunk THEN k.backfill_asked_at END,
+        backfilled_at = CASE WHEN done.sent = chunk THEN k.backfilled_at ELSE now() END, backfill_error = NULL, backfill_not_before = NULL
+      WHERE k.id = t.id;
+    RETURN 'sent';
+  END LOOP;
+  RETURN CASE WHEN waits THEN 'waits' ELSE 'nothing' END;
 END
 $$;
 COMMENT ON FUNCTION etl._backfill_chunk(int, bigint) IS 'Enqueues one chunk of a table that is backfilled.';
@@ -572,20 +654,34 @@ $$;
 COMMENT ON FUNCTION etl._renamed(jsonb, text, text) IS 'A mapping in which a column is called otherwise.';
 
 -- API: Private. A tracked table is called otherwise now, or its columns are.
-CREATE FUNCTION etl._moved_track(track int, tab text, fields jsonb, keys text[]) RETURNS etl.tracks
+CREATE FUNCTION etl._moved_track(track int, tab text, home text, fields jsonb, keys text[]) RETURNS etl.tracks
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
-  UPDATE etl.tracks k SET tab = $2, fields = $3, key_columns = $4, column_numbers = etl._column_numbers($2::regclass) WHERE k.id = $1 RETURNING k.*
+  UPDATE etl.tracks k SET tab = $2, rel = $2::regclass, home = $3, fields = $4, key_columns = $5, column_numbers = etl._column_numbers($2::regclass)
+  WHERE k.id = $1 RETURNING k.*
 $$;
-COMMENT ON FUNCTION etl._moved_track(int, text, jsonb, text[]) IS 'Follows a tracked table''s new names.';
-ALTER FUNCTION etl._moved_track(int, text, jsonb, text[]) OWNER TO etl_worker;
+COMMENT ON FUNCTION etl._moved_track(int, text, text, jsonb, text[]) IS 'Follows a tracked table''s new names.';
+
+-- API: Private. Rows came to a tracked table that nobody enqueued.
+CREATE FUNCTION etl._is_not_backfilled(track int) RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$ UPDATE etl.tracks k SET backfilled_at = NULL WHERE k.id = $1 $$;
+COMMENT ON FUNCTION etl._is_not_backfilled(int) IS 'Notes that a tracked table has rows that were not enqueued.';
+
+-- API: Private. After a restore tables have other numbers, and so have their columns.
+CREATE FUNCTION etl._find_tracked_tables() RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+  UPDATE etl.tracks k SET rel = etl._table(k.tab), column_numbers = etl._column_numbers(etl._table(k.tab))
+  WHERE etl._table(k.tab) IS NOT NULL AND k.rel <> etl._table(k.tab)::oid
+$$;
+COMMENT ON FUNCTION etl._find_tracked_tables() IS 'Finds the tracked tables of a restored database by their names.';
 
 -- API: Private. Other tracks that refer to it.
 CREATE FUNCTION etl._follow_references(was text, now_called text) RETURNS void
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$ UPDATE etl.tracks k SET fields = etl._referred(k.fields, $1, $2) WHERE k.fields::text LIKE '%"ref"%' $$;
 COMMENT ON FUNCTION etl._follow_references(text, text) IS 'Follows a tracked table''s new name in the mappings of others.';
-ALTER FUNCTION etl._follow_references(text, text) OWNER TO etl_worker;
 
 -- API: Private. A tracked table was altered: a new name is followed, and what would break its triggers is refused, now and not when
 -- somebody writes. Text and catalogs only: nothing of the mapping is run with these rights.
@@ -595,23 +691,26 @@ AS $$
 DECLARE
   t etl.tracks;
   c record;
-  altered record;
   rel regclass;
   tab text;
+  home text;
   fields jsonb;
   keys text[];
   found_name text;
 BEGIN
-  FOR altered IN
-    SELECT DISTINCT ON (d.objid, k.id) d.objid::regclass AS rel, k AS track FROM pg_event_trigger_ddl_commands() d
-      JOIN pg_trigger g ON g.tgrelid = d.objid AND g.tgname ~ '^etl_capture_[0-9]+_insert$' AND g.tgparentid = 0
-      JOIN etl.tracks k ON k.id = split_part(g.tgname, '_', 3)::int
-      JOIN pg_class p ON p.oid = d.objid AND NOT p.relispartition
-    WHERE d.classid = 'pg_class'::regclass
+  FOR t IN
+    SELECT k.* FROM etl.tracks k
+    WHERE tg_tag = 'ALTER SCHEMA' OR EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d
+      WHERE d.classid = 'pg_class'::regclass AND (d.objid = k.rel OR EXISTS (SELECT FROM pg_partition_tree(k.rel) p WHERE p.relid = d.objid)
+        OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = d.objid AND g.tgfoid = to_regprocedure(format('%I.etl_capture_%s()', k.home, k.id)))))
   LOOP
-    rel := altered.rel;
-    t := altered.track;
+    rel := t.rel::regclass;
     tab := etl._qualified(rel::text);
+    -- The functions are where the triggers say, whatever their schema is called now.
+    home := (SELECT n.nspname FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+             WHERE g.tgrelid = rel AND g.tgname = format('etl_capture_%s_insert', t.id) AND p.proname = format('etl_capture_%s', t.id));
+    -- It is gone, or somebody took its triggers away.
+    CONTINUE WHEN tab IS NULL OR home IS NULL;
     fields := t.fields;
     keys := t.key_columns;
     IF tab <> t.tab THEN
@@ -619,8 +718,9 @@ BEGIN
       fields := etl._referred(fields, t.tab, tab);
     END IF;
     FOR c IN SELECT e.key AS col, e.value::int2 AS number FROM jsonb_each_text(t.column_numbers) e LOOP
+      -- A restored table has other numbers: what still has its name was not renamed.
+      CONTINUE WHEN etl._has_column(rel, c.col);
       found_name := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum = c.number AND NOT a.attisdropped);
-      CONTINUE WHEN found_name = c.col;
       -- One that nothing uses may go; one in an expression cannot be followed.
       IF etl._expressions(t) ~ ('\y' || regexp_replace(c.col, '([^[:alnum:]_])', '\\\1', 'g') || '\y') OR (found_name IS NULL AND etl._uses(t, c.col)) THEN
         RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
@@ -631,9 +731,13 @@ BEGIN
       fields := etl._renamed(fields, c.col, found_name);
       keys := array_replace(keys, c.col, found_name);
     END LOOP;
-    t := etl._moved_track(t.id, tab, fields, keys);
+    t := etl._moved_track(t.id, tab, home, fields, keys);
     PERFORM etl._make_sink(t.id);
     PERFORM etl._write_capture(t);
+    IF etl._arm(t) > 0 THEN
+      -- A partition came, perhaps with rows.
+      PERFORM etl._is_not_backfilled(t.id);
+    END IF;
   END LOOP;
 END
 $$;
@@ -679,7 +783,7 @@ END
 $$;
 COMMENT ON FUNCTION etl._after_table_drop() IS 'Forgets the tracks of a table that was dropped.';
 
-CREATE EVENT TRIGGER pg_etl_after_alter ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION etl._after_alter();
+CREATE EVENT TRIGGER pg_etl_after_alter ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION etl._after_alter();
 COMMENT ON EVENT TRIGGER pg_etl_after_alter IS 'Follows the names of tracked tables and columns; refuses to drop a column that is sent to Odoo.';
 CREATE EVENT TRIGGER pg_etl_after_table_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED') EXECUTE FUNCTION etl._after_table_drop();
 COMMENT ON EVENT TRIGGER pg_etl_after_table_drop IS 'Forgets the tracks of a table that was dropped.';

@@ -53,13 +53,17 @@ pub struct Begun {
     pub done_to: i64,
     /// It was opened now, and not taken over from a worker that died.
     pub is_new: bool,
+    /// Since when it is open.
+    pub age: Duration,
+    /// The last runs failed.
+    pub failures: i32,
 }
 
 /// Opens or takes over the mirror's run. `None`: somebody else has it, or its table is gone.
 pub fn begin(mirror: &Mirror, owner: i64) -> Option<Begun> {
     let result = Spi::connect_mut(|client| {
         let table = client.update(
-            "SELECT run, mode, floor, done_to, is_new FROM etl._begin_pull($1, $2, $3)",
+            "SELECT run, mode, floor, done_to, is_new, age, failures FROM etl._begin_pull($1, $2, $3)",
             Some(1),
             &[
                 mirror.connection.as_str().into(),
@@ -85,6 +89,8 @@ pub fn begin(mirror: &Mirror, owner: i64) -> Option<Begun> {
             floor,
             done_to: tuple.get::<i64>(4)?.unwrap_or_default(),
             is_new: tuple.get::<bool>(5)?.unwrap_or_default(),
+            age: Duration::from_secs_f64(tuple.get::<f64>(6)?.unwrap_or_default().clamp(0.0, 1e9)),
+            failures: tuple.get::<i32>(7)?.unwrap_or_default(),
         }))
     });
     result.unwrap_or_else(|error| spi_failed(error))
@@ -229,16 +235,10 @@ pub fn mark_gone(mirror: &Mirror, run: i64, deleted: &[i64], hidden: &[i64]) {
     result.unwrap_or_else(|error| spi_failed(error));
 }
 
-/// Closes the run. Where it failed it is tried again after `retry_in` seconds.
-pub fn end(
-    mirror: &Mirror,
-    owner: i64,
-    floor: Option<&str>,
-    failure: Option<&Failure>,
-    retry_in: f64,
-) {
+/// Closes the run.
+pub fn end(mirror: &Mirror, owner: i64, floor: Option<&str>, failure: Option<&Failure>) {
     let result = Spi::run_with_args(
-        "SELECT etl._end_pull($1, $2, $3, $4, $5, $6, $7, $8)",
+        "SELECT etl._end_pull($1, $2, $3, $4, $5, $6, $7)",
         &[
             mirror.connection.as_str().into(),
             mirror.model.as_str().into(),
@@ -247,7 +247,6 @@ pub fn end(
             failure.map(|failure| failure.class.name()).into(),
             failure.map(|failure| failure.message.as_str()).into(),
             failure.and_then(|failure| failure.remedy.as_deref()).into(),
-            retry_in.into(),
         ],
     );
     result.unwrap_or_else(|error| spi_failed(error));
@@ -255,15 +254,21 @@ pub fn end(
 
 /// Sees that the mirror has a column for each of `columns` (a JSON list of name and type), and writes down where it and Odoo
 /// disagree. Returns the fields that can be merged, in order, without `id`.
-pub fn notice_drift(mirror: &Mirror, columns: Value, skipped: Value) -> Vec<String> {
+pub fn notice_drift(
+    mirror: &Mirror,
+    columns: Value,
+    skipped: Value,
+    known: Vec<String>,
+) -> Vec<String> {
     let result = Spi::get_one_with_args::<Vec<String>>(
-        "SELECT etl._notice_drift($1, $2, $3::regclass, $4, $5)",
+        "SELECT etl._notice_drift($1, $2, $3::regclass, $4, $5, $6)",
         &[
             mirror.connection.as_str().into(),
             mirror.model.as_str().into(),
             mirror.rel.as_deref().into(),
             pgrx::JsonB(columns).into(),
             pgrx::JsonB(skipped).into(),
+            known.into(),
         ],
     );
     result
@@ -289,7 +294,8 @@ pub fn ended(mirrors: &[(String, String)], since: f64) -> bool {
     let ended = crate::reading::one::<bool>(
         "SELECT NOT EXISTS (SELECT FROM unnest($1, $2) AS w(c, m)
            WHERE NOT EXISTS (SELECT FROM etl.pulls p WHERE p.connection = w.c AND p.model = w.m
-             AND ((p.started_at >= to_timestamp($3) AND p.ended_at >= p.started_at) OR (p.run_id IS NULL AND p.not_before > now()))))",
+             AND p.run_id IS NULL AND (p.not_before > now()
+               OR (p.started_at >= to_timestamp($3) AND p.ended_at >= p.started_at AND p.asked_at IS NULL AND p.verify_asked_at IS NULL))))",
         &[connections.into(), models.into(), since.into()],
     );
     ended.unwrap_or(false)

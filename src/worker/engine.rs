@@ -151,7 +151,7 @@ impl Engine {
     pub fn awaits_answers(&self) -> bool {
         self.lanes
             .values()
-            .any(|lane| lane.probing || lane.on_the_wire() > 0 || lane.intake.is_some())
+            .any(|lane| lane.probing || lane.on_the_wire() > 0 || lane.is_asking())
     }
 
     /// Whether anything is on its way.
@@ -260,7 +260,7 @@ impl Engine {
         let is_busy = self
             .lanes
             .values()
-            .any(|lane| lane.on_the_wire() > 0 || lane.intake.is_some());
+            .any(|lane| lane.on_the_wire() > 0 || lane.is_asking());
         !is_busy || self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
     }
 

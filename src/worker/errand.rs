@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Turns that end at a lock before the errand says so and stops.
 const LOCKED_OUT: u32 = 2;
 
+/// Turns in a row in which something fails before a pull says so and stops; whoever comes next tries again.
+const MOST_TROUBLES: u32 = 5;
+
 const ASKED: u32 = 0;
 const ANSWERED: u32 = 1;
 
@@ -483,10 +486,12 @@ fn pull(mirrors: &Value, request: &Value, deadline: Instant) -> Value {
         Ok(engine) => engine,
         Err(message) => return json!({"error": message}),
     };
+    let mut troubles = 0;
     let note = loop {
         let turn = engine.turn();
         session::show_activity(engine.pulling().as_deref());
         let trouble = turn.as_ref().err().or(engine.trouble()).cloned();
+        troubles = if trouble.is_some() { troubles + 1 } else { 0 };
         let wait = turn.unwrap_or(Duration::from_millis(200));
         if !engine.awaits_answers() {
             match session::transaction(|| mirror::ended(&wanted, since)) {
@@ -494,13 +499,14 @@ fn pull(mirrors: &Value, request: &Value, deadline: Instant) -> Value {
                 Ok(false) => {}
                 Err(aborted) => break Some(aborted.message),
             }
-            if let Some(closed) = engine.closed(&wanted) {
+            // What one mirror or connection cannot do keeps the others from nothing.
+            if let (Some(closed), false) = (engine.closed(&wanted), engine.can_pull()) {
                 break Some(format!(
                     "connection \"{closed}\" cannot be used now: see etl.connections_status"
                 ));
             }
-            if let Some(aborted) = trouble {
-                break Some(aborted.message);
+            if troubles >= MOST_TROUBLES {
+                break trouble.map(|aborted| aborted.message);
             }
         }
         if engine.is_over() || !session::database_is_free() {

@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use pg_etl_core::backoff::Backoff;
 use pg_etl_core::breaker::Asked;
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::mirror::{
@@ -21,6 +20,7 @@ use super::engine::Engine;
 use super::job::Finished;
 use super::learning::Teaches;
 use super::session::{Aborted, transaction};
+use super::settling::is_passing;
 use crate::mirror::store::{self, Differences, Mirror};
 use crate::track::{self, Backfill};
 
@@ -28,15 +28,12 @@ use crate::track::{self, Backfill};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Failures of a question that are asked again within a run.
 const MOST_TRIES: u32 = 3;
+/// Records that a run can be without before it is given up.
+const MOST_UNREAD: usize = 100;
 /// Ids that a comparison names of each kind.
 const SHOWN: usize = 1_000;
 /// Waits while enough of a backfill is in the queue.
 const BACKFILL_WAITS: Duration = Duration::from_millis(500);
-/// Waits after a run that failed.
-const RETRY: Backoff = Backoff {
-    base: Duration::from_secs(5),
-    cap: Duration::from_secs(600),
-};
 
 /// What a worker does besides delivering.
 #[derive(Debug, Clone)]
@@ -49,7 +46,8 @@ pub struct Duties {
 
 /// What a question was answered.
 pub enum Answer {
-    Described(Columns),
+    /// With the names of all fields that Odoo has.
+    Described(Columns, Vec<String>),
     Listed(Vec<i64>),
     Read(Page),
     Fates(Vec<(i64, Fate)>),
@@ -78,6 +76,9 @@ pub struct Intake {
     names: Vec<String>,
     describing: bool,
     floor: Option<String>,
+    anew: bool,
+    /// How long the run was open before this process had it.
+    age: Duration,
     started: Instant,
     /// The server's clock when the run began.
     clock: Option<SystemTime>,
@@ -87,13 +88,20 @@ pub struct Intake {
     /// What a comparison found.
     findings: Differences,
     extra: Vec<i64>,
+    /// Records that Odoo could not give, and why the first could not be had.
+    unread: Vec<i64>,
+    unread_because: Option<Failure>,
     tries: u32,
     failure: Option<Failure>,
 }
 
 impl Intake {
-    /// Questions on the wire.
-    pub fn on_the_wire(&self) -> usize {
+    /// Whether something is on the wire, or waits to be merged.
+    pub fn is_asking(&self) -> bool {
+        self.on_the_wire() > 0
+    }
+
+    fn on_the_wire(&self) -> usize {
         self.pull.out() + usize::from(self.describing)
     }
 
@@ -111,6 +119,8 @@ struct Reading {
     columns: Option<Arc<Vec<Column>>>,
     chosen: Option<Vec<String>>,
     mode: Mode,
+    /// What is known of the fields may be wrong.
+    anew: bool,
     ask: Option<Ask>,
     run: i64,
 }
@@ -142,16 +152,18 @@ impl Reading {
         match &self.ask {
             None => {
                 let model = &self.scope.model;
-                let fields = match self.mode {
-                    // Once a run that meets every record, at the latest, a new field is found.
-                    Mode::Full | Mode::Reconcile => self.client.refreshed_fields(model),
-                    Mode::Changes { .. } | Mode::Verify => None,
+                // Once a run that meets every record, and after one that failed, a field is found that came or went.
+                let fields = if self.mode.lists_all() || self.anew {
+                    self.client.refreshed_fields(model)
+                } else {
+                    None
                 };
                 let fields = fields.unwrap_or_else(|| self.client.fields(model))?;
-                Ok(Answer::Described(self::columns(
-                    &fields,
-                    self.chosen.as_deref(),
-                )))
+                let known = fields.names().map(str::to_owned).collect();
+                Ok(Answer::Described(
+                    self::columns(&fields, self.chosen.as_deref()),
+                    known,
+                ))
             }
             Some(Ask::List { after }) => {
                 let floor = match &self.mode {
@@ -228,9 +240,14 @@ impl Engine {
 
     fn next_pull(&self) -> Option<Duration> {
         let since = self.mirrors_at?.elapsed();
+        let usable = |mirror: &&Mirror| {
+            let lane = self.lanes.get(&mirror.connection);
+            lane.is_some_and(|lane| lane.is_open() && lane.intake.is_none())
+        };
         let first = self
             .mirrors
             .iter()
+            .filter(usable)
             .map(|mirror| Duration::from_secs_f64(mirror.due_in.clamp(0.0, 86_400.0)))
             .min()?;
         // One that is due already waits for its connection, or for another of its connection.
@@ -244,6 +261,16 @@ impl Engine {
             .iter()
             .map(|(connection, _)| connection.as_str())
             .find(|name| closed(name))
+    }
+
+    /// Whether one of the mirrors that are due, or being pulled, can go on.
+    pub fn can_pull(&self) -> bool {
+        let open = |name: &str| self.lanes.get(name).is_some_and(|lane| lane.is_open());
+        self.mirrors.iter().any(|mirror| open(&mirror.connection))
+            || self
+                .lanes
+                .values()
+                .any(|lane| lane.intake.is_some() && lane.is_open())
     }
 
     /// What the worker is pulling, for `pg_stat_activity`.
@@ -312,6 +339,8 @@ impl Engine {
             names: Vec::new(),
             describing: false,
             floor: begun.floor,
+            anew: begun.failures > 0,
+            age: begun.age,
             started: Instant::now(),
             clock: None,
             newest: None,
@@ -319,6 +348,8 @@ impl Engine {
             rows: 0,
             findings: Differences::default(),
             extra: Vec::new(),
+            unread: Vec::new(),
+            unread_because: None,
             tries: 0,
             failure: None,
             config,
@@ -346,11 +377,9 @@ impl Engine {
         let Some(intake) = lane.intake.as_mut() else {
             return;
         };
-        if !is_open && intake.failure.is_none() {
-            intake.failure = Some(Failure::new(
-                ErrorClass::Unreachable,
-                "the connection cannot be used now: see etl.connections_status",
-            ));
+        // The run stays open, and goes on when the connection can be used again.
+        if !is_open {
+            return;
         }
         // What came and is not merged yet is no longer on the wire; twice as much as may be bounds what is held.
         let calls = calls + intake.answers.len().min(calls);
@@ -373,6 +402,7 @@ impl Engine {
                 columns: intake.columns.clone(),
                 chosen: intake.config.fields.clone(),
                 mode: intake.pull.mode().clone(),
+                anew: intake.anew,
                 ask,
                 run: intake.run,
             };
@@ -409,25 +439,28 @@ impl Engine {
             return Ok(false);
         };
         if let (None, Some(clock)) = (intake.clock, read.clock) {
-            intake.clock = clock.checked_sub(intake.started.elapsed());
+            intake.clock = clock.checked_sub(intake.started.elapsed() + intake.age);
         }
-        let merged = match read.result {
-            Ok(answer) => {
-                intake.tries = 0;
-                intake.take(read.ask.as_ref(), answer, read.took)
-            }
+        let answer = match read.result {
+            Ok(answer) => answer,
             Err(failure) => {
                 intake.fail(read.ask, failure);
-                Ok(())
+                return Ok(true);
             }
         };
-        if let Err(aborted) = merged {
-            // Somebody's lock, or the table's own trigger or constraint: the run ends and says so.
-            intake.failure = Some(Failure::new(
-                ErrorClass::Invalid,
-                format!("the mirror could not be written: {}", aborted.message),
-            ));
-            self.trouble = Some(aborted);
+        match intake.take(read.ask.as_ref(), answer, read.took) {
+            Ok(()) => intake.tries = 0,
+            // Somebody's lock, or the table's own trigger or constraint. A lock is gone later.
+            Err(aborted) => {
+                let class = if is_passing(aborted.code) {
+                    ErrorClass::Conflict
+                } else {
+                    ErrorClass::Invalid
+                };
+                let why = format!("the mirror could not be written: {}", aborted.message);
+                intake.fail_to_write(read.ask, Failure::new(class, why));
+                self.trouble = Some(aborted);
+            }
         }
         Ok(true)
     }
@@ -438,15 +471,25 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(name) else {
             return Ok(false);
         };
-        let Some(intake) = lane.intake.as_ref().filter(|intake| intake.is_over()) else {
+        let Some(intake) = lane.intake.as_mut().filter(|intake| intake.is_over()) else {
             return Ok(false);
         };
-        let floor = next_floor(
-            intake.clock,
-            intake.newest.as_deref(),
-            intake.config.overlap,
-        );
-        let wait = RETRY.ceiling(intake.tries).as_secs_f64();
+        if let (None, Some(why)) = (&intake.failure, &intake.unread_because) {
+            let ids: Vec<String> = intake.unread.iter().take(10).map(i64::to_string).collect();
+            let message = format!(
+                "{} records of {} could not be read, the others were (ids {}): {}",
+                intake.unread.len(),
+                intake.mirror.model,
+                ids.join(", "),
+                why.message
+            );
+            intake.failure = Some(Failure::new(why.class, message).with_remedy(
+                "Look at these records in Odoo; the next run begins where this one did.",
+            ));
+        }
+        // What was met last stands for the clock only where the run is all this process's: else it too is younger than its beginning.
+        let newest = intake.newest.as_deref().filter(|_| intake.age.is_zero());
+        let floor = next_floor(intake.clock, newest, intake.config.overlap);
         transaction(|| {
             if *intake.pull.mode() == Mode::Verify {
                 store::found(&intake.mirror, intake.run, intake.found(), intake.rows);
@@ -456,7 +499,6 @@ impl Engine {
                 owner,
                 floor.as_deref().or(intake.floor.as_deref()),
                 intake.failure.as_ref(),
-                wait,
             );
         })?;
         lane.intake = None;
@@ -488,10 +530,11 @@ impl Intake {
     fn take(&mut self, ask: Option<&Ask>, answer: Answer, took: Duration) -> Result<(), Aborted> {
         let run = self.run;
         match (ask, answer) {
-            (None, Answer::Described(described)) => {
+            (None, Answer::Described(described, known)) => {
                 self.describing = false;
                 let (columns, skipped) = as_json(&described);
-                self.names = transaction(|| store::notice_drift(&self.mirror, columns, skipped))?;
+                self.names =
+                    transaction(|| store::notice_drift(&self.mirror, columns, skipped, known))?;
                 let taken =
                     |column: &Column| column.name == "id" || self.names.contains(&column.name);
                 let columns = described.columns.into_iter().filter(taken).collect();
@@ -528,13 +571,13 @@ impl Intake {
             }
             (Some(Ask::Page { ids }), Answer::Read(page)) => {
                 let absent: Vec<i64> = absent(ids, &page.ids);
-                let mut after = self.pull.safe_to();
                 transaction(|| {
                     store::merge(&self.mirror, run, &self.names, &page.rows, page.ids.len());
-                    self.pull.paged(ids, &absent, took);
-                    after = self.pull.safe_to();
-                    store::reached(&self.mirror, run, after);
                 })?;
+                self.pull.paged(ids, &absent, took);
+                // Should this fail, a little is read twice after a crash.
+                let reached = self.pull.safe_to();
+                transaction(|| store::reached(&self.mirror, run, reached))?;
                 self.rows += page.ids.len();
                 if page.newest > self.newest {
                     self.newest = page.newest;
@@ -573,25 +616,63 @@ impl Intake {
         Ok(())
     }
 
+    /// A question was not answered. One about several records is asked again in halves where it is too large, or something about one of
+    /// them is wrong: the others hold nothing up.
     fn fail(&mut self, ask: Option<Ask>, failure: Failure) {
-        let too_large = failure.class == ErrorClass::TooLarge;
+        let divides = match failure.class {
+            ErrorClass::TooLarge | ErrorClass::Invalid | ErrorClass::Server => true,
+            _ => false,
+        };
+        let alone = matches!(&ask, Some(Ask::Page { ids }) if ids.len() == 1);
+        let of_page = matches!(&ask, Some(Ask::Page { .. }));
+        if let (true, true, Some(Ask::Page { ids })) = (divides, alone, &ask) {
+            self.unread.extend(ids);
+            self.unread_because.get_or_insert(failure);
+            self.pull.paged(&ids.clone(), &[], Duration::ZERO);
+            if self.unread.len() > MOST_UNREAD {
+                self.failure = self.unread_because.clone();
+            }
+            return;
+        }
+        let asked_again = self.ask_again(ask, divides && of_page);
+        if divides && of_page {
+            return;
+        }
         let passing = matches!(
             failure.class,
             ErrorClass::Unknown | ErrorClass::Conflict | ErrorClass::Server
         );
-        let asked_again = match ask {
-            None => {
-                self.describing = false;
-                true
-            }
-            Some(ask) => self.pull.failed(ask, too_large),
-        };
-        if too_large && asked_again {
+        let waits = matches!(
+            failure.class,
+            ErrorClass::Throttled | ErrorClass::Unreachable | ErrorClass::Misconfigured
+        );
+        // The connection itself says when it can be used again.
+        if waits && asked_again {
             return;
         }
         self.tries += 1;
         if !asked_again || !passing || self.tries >= MOST_TRIES {
             self.failure.get_or_insert(failure);
+        }
+    }
+
+    /// What was answered could not be written down.
+    fn fail_to_write(&mut self, ask: Option<Ask>, failure: Failure) {
+        let asked_again = self.ask_again(ask, false);
+        self.tries += 1;
+        let passing = failure.class == ErrorClass::Conflict;
+        if !asked_again || !passing || self.tries >= MOST_TRIES {
+            self.failure.get_or_insert(failure);
+        }
+    }
+
+    fn ask_again(&mut self, ask: Option<Ask>, divided: bool) -> bool {
+        match ask {
+            None => {
+                self.describing = false;
+                true
+            }
+            Some(ask) => self.pull.failed(ask, divided),
         }
     }
 }

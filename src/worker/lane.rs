@@ -156,6 +156,11 @@ impl Lane {
         Some((claim.id, priority, claim.take(at)?))
     }
 
+    /// Whether a mirror waits for Odoo's answer, or its answer to be written down.
+    pub fn is_asking(&self) -> bool {
+        self.intake.as_ref().is_some_and(Intake::is_asking)
+    }
+
     pub fn on_the_wire(&self) -> usize {
         self.claims.iter().map(|claim| claim.on_the_wire).sum()
     }
