@@ -64,7 +64,11 @@ DECLARE
   other record;
   example text := 'A field is mapped to "column", {"value": …}, {"sql": "expression"}, {"column": "…", "by": "code"} or {"column": "…", "ref": "schema.table"}.';
 BEGIN
-  IF jsonb_typeof(mapping) NOT IN ('string', 'object') OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['by', 'column'], ARRAY['column', 'ref']) THEN
+  IF jsonb_typeof(mapping) = 'string' THEN
+    -- A text has itself as a key.
+    mapping := jsonb_build_object('column', mapping);
+  END IF;
+  IF jsonb_typeof(mapping) <> 'object' OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['by', 'column'], ARRAY['column', 'ref']) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the mapping of %s is not understood: %s', field, mapping), HINT = example;
   ELSIF mapping ? 'value' THEN
     RETURN NULL;
