@@ -619,10 +619,10 @@ impl Intake {
     /// A question was not answered. One about several records is asked again in halves where it is too large, or something about one of
     /// them is wrong: the others hold nothing up.
     fn fail(&mut self, ask: Option<Ask>, failure: Failure) {
-        let divides = match failure.class {
-            ErrorClass::TooLarge | ErrorClass::Invalid | ErrorClass::Server => true,
-            _ => false,
-        };
+        let divides = matches!(
+            failure.class,
+            ErrorClass::TooLarge | ErrorClass::Invalid | ErrorClass::Server
+        );
         let alone = matches!(&ask, Some(Ask::Page { ids }) if ids.len() == 1);
         let of_page = matches!(&ask, Some(Ask::Page { .. }));
         if let (true, true, Some(Ask::Page { ids })) = (divides, alone, &ask) {
