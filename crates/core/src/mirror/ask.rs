@@ -109,7 +109,8 @@ impl Scope {
                 rest.push(*id);
             }
         }
-        // A read leaves out what does not exist, and refuses all where one exists and may not be seen.
+        // A read leaves out what does not exist, and refuses all where one exists and may not be seen. (Of a field that is looked up:
+        // the id alone is answered without a look.)
         let mut parts = vec![rest];
         let mut calls = 0;
         while let Some(part) = parts.pop() {
@@ -123,7 +124,7 @@ impl Scope {
             let call = self
                 .call("read")
                 .on(&part)
-                .with("fields", ["id"].as_slice())
+                .with("fields", ["write_date"].as_slice())
                 .with("load", Value::Null);
             match client.run(&call) {
                 Ok(answer) => {
