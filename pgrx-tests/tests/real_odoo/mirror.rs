@@ -1,0 +1,156 @@
+//! Copies of a real Odoo's partners.
+
+use pg_etl_tests::prelude::*;
+
+use crate::{bench, name};
+
+const COUNT: usize = 300;
+
+fn pull(db: &mut Client) -> Value {
+    let answer: Value = db.one("SELECT etl.pull('res.partner')", &[]);
+    assert_eq!(answer["mirrors"][0]["status"], "succeeded", "{answer}");
+    answer["mirrors"][0].clone()
+}
+
+fn a_mirror_is_complete_and_follows(protocol: &str) {
+    let (odoo, bench) = bench(protocol);
+    let mut db = bench.client();
+    let prefix = name(protocol, "Mirrored");
+    let values: Vec<Value> = (0..COUNT)
+        .map(|n| json!({"name": format!("{prefix} {n}"), "email": format!("{n}@example.com"), "comment": "<p>a note</p>"}))
+        .collect();
+    let made = odoo
+        .call("res.partner", "create", &json!({"vals_list": values}))
+        .expect("partners");
+    let ids: Vec<i64> = made
+        .as_array()
+        .expect("ids")
+        .iter()
+        .map(|id| id.as_i64().expect("an id"))
+        .collect();
+    let options = json!({"every_seconds": 86_400, "reconcile_seconds": 86_400, "page_size": 50});
+    let domain = json!([["name", "=like", format!("{prefix}%")]]);
+    let _: Value = db.one(
+        "SELECT etl.mirror('res.partner', domain => $1, options => $2)",
+        &[&domain, &options],
+    );
+    let first = pull(&mut db);
+    println!("{protocol}: {first}");
+    assert_eq!(
+        db.one::<i64>("SELECT count(*) FROM odoo_raw.res_partner", &[]),
+        COUNT as i64
+    );
+    let columns: i64 = db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'odoo_raw.res_partner'::regclass AND attnum > 0 AND attname !~ '^_etl'", &[]);
+    assert!(
+        columns > 60,
+        "every stored field that has a column: {columns}"
+    );
+
+    // One change moves one row.
+    odoo.call(
+        "res.partner",
+        "write",
+        &json!({"ids": [ids[3]], "vals": {"city": "Bern"}}),
+    )
+    .expect("a change");
+    let second = pull(&mut db);
+    assert_eq!(
+        (&second["inserted"], &second["updated"]),
+        (&json!(0), &json!(1)),
+        "{second}"
+    );
+
+    // A transaction that began 90 s ago and commits now: dated before what was read already.
+    let late = format!(
+        "UPDATE res_partner SET city = 'late', write_date = (now() AT TIME ZONE 'UTC') - interval '90 s' WHERE id = {}",
+        ids[5]
+    );
+    odoo.cluster()
+        .psql(&odoo.access().database, &late)
+        .expect("Odoo's own database");
+    let third = pull(&mut db);
+    assert_eq!(third["updated"], json!(1), "{third}");
+    let city: String = db.one(
+        "SELECT city FROM odoo_raw.res_partner WHERE id = $1",
+        &[&ids[5]],
+    );
+    assert_eq!(city, "late");
+
+    odoo.call(
+        "res.partner",
+        "write",
+        &json!({"ids": [ids[7]], "vals": {"active": false}}),
+    )
+    .expect("archived");
+    odoo.call("res.partner", "unlink", &json!({"ids": [ids[8]]}))
+        .expect("deleted");
+    odoo.call(
+        "res.partner",
+        "write",
+        &json!({"ids": [ids[9]], "vals": {"name": "Elsewhere"}}),
+    )
+    .expect("moved");
+    db.run("SELECT etl.request_pull('res.partner', mode => 'reconcile')");
+    pull(&mut db);
+    let told: Vec<String> = db.all(
+        "SELECT concat_ws(' ', id, CASE WHEN NOT active THEN 'archived' END, CASE WHEN _etl_deleted_at IS NOT NULL THEN 'deleted' END,
+                          CASE WHEN _etl_hidden_at IS NOT NULL THEN 'hidden' END)
+         FROM odoo_raw.res_partner WHERE NOT active OR _etl_deleted_at IS NOT NULL OR _etl_hidden_at IS NOT NULL ORDER BY id",
+        &[],
+    );
+    assert_eq!(
+        told,
+        [
+            format!("{} archived", ids[7]),
+            format!("{} deleted", ids[8]),
+            format!("{} hidden", ids[9])
+        ]
+    );
+
+    let verify = |db: &mut Client| -> Value { db.one("SELECT etl.verify('res.partner')", &[]) };
+    let clean = verify(&mut db);
+    assert_eq!(clean["clean"], json!(true), "{clean}");
+    // Ten differences of every kind.
+    let list = |range: std::ops::Range<usize>| {
+        ids[range]
+            .iter()
+            .map(i64::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    db.run(&format!(
+        "UPDATE odoo_raw.res_partner SET email = NULL WHERE id IN ({}); UPDATE odoo_raw.res_partner SET color = 7 WHERE id IN ({});
+         DELETE FROM odoo_raw.res_partner WHERE id IN ({}); INSERT INTO odoo_raw.res_partner (id) SELECT 2000000000 + n FROM generate_series(1, 2) n",
+        list(20..23), list(30..32), list(40..43)
+    ));
+    let found = verify(&mut db);
+    assert_eq!(found["clean"], json!(false), "{found}");
+    assert_eq!(
+        found["different"],
+        json!([&ids[20..23], &ids[30..32]].concat()),
+        "{found}"
+    );
+    assert_eq!(found["missing"], json!(ids[40..43]), "{found}");
+    assert_eq!(
+        found["extra"],
+        json!([2_000_000_001_i64, 2_000_000_002_i64]),
+        "{found}"
+    );
+    let _: Value = db.one("SELECT etl.pull('res.partner', true)", &[]);
+    let mended = verify(&mut db);
+    assert_eq!(
+        mended["clean"],
+        json!(true),
+        "a full pull mends them: {mended}"
+    );
+}
+
+#[test]
+fn a_mirror_is_complete_and_follows_over_json2() {
+    a_mirror_is_complete_and_follows("json2");
+}
+
+#[test]
+fn a_mirror_is_complete_and_follows_over_jsonrpc() {
+    a_mirror_is_complete_and_follows("jsonrpc");
+}
