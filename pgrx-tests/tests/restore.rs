@@ -226,3 +226,57 @@ fn a_word_right_after_the_restore_counts() {
     assert_eq!(copy.drain()["done"], 1);
     assert_eq!(copy.row(id).status, "done");
 }
+
+/// Mirrors and tracked tables come back with what makes them so.
+#[test]
+fn mirrors_and_tracked_tables_survive_a_dump() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(
+        r#"CREATE TABLE customers (gone int, id int PRIMARY KEY, name text, city text); ALTER TABLE customers DROP COLUMN gone;
+           SELECT etl.track('customers', 'res.partner', '{"name": "name"}', on_truncate => 'delete'); SELECT etl.mirror('res.country')"#,
+    );
+    db.run("INSERT INTO customers VALUES (1, 'Ada')");
+    db.await_empty(PATIENCE);
+    eventually(PATIENCE, "the mirror", || {
+        db.one("SELECT state = 'ok' FROM etl.sync_lag", &[])
+    });
+    let file = bench.cluster.socket_dir().join("dump.sql");
+    let file = file.to_str().expect("a path");
+    run(program(
+        &bench,
+        "pg_dump",
+        &["-d", &bench.cluster.dsn(DATABASE), "-f", file],
+    ));
+    db.run("CREATE DATABASE copy");
+    run(program(
+        &bench,
+        "psql",
+        &[
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &bench.cluster.dsn("copy"),
+            "-f",
+            file,
+        ],
+    ));
+    let mut copy = bench.client_in("copy");
+    copy.run("SELECT etl.setup(); SELECT etl.pause()");
+    let countries = "SELECT count(*) FROM odoo_raw.res_country";
+    assert_eq!(
+        copy.one::<i64>(countries, &[]),
+        db.one::<i64>(countries, &[])
+    );
+    copy.run("INSERT INTO customers VALUES (2, 'Bob'); ALTER TABLE customers RENAME COLUMN name TO called; UPDATE customers SET called = 'Bert' WHERE id = 2");
+    let captured: Vec<Value> = copy.all(
+        "SELECT payload FROM ops.odoo_outbox WHERE record_key = 'public.customers:2' ORDER BY id",
+        &[],
+    );
+    assert_eq!(captured, [json!({"name": "Bob"}), json!({"name": "Bert"})]);
+    let known: i64 = copy.one("SELECT count(*) FROM etl.tracked_records('customers')", &[]);
+    assert_eq!(known, 1);
+    copy.run("SELECT etl.untrack('customers')");
+}

@@ -224,3 +224,28 @@ fn a_new_table_of_an_old_name_has_keys_of_its_own() {
     bench.sim().partner("Old");
     bench.sim().partner("New");
 }
+
+/// Without the extension the table is an ordinary one again, and with it it can be tracked again under the same keys.
+#[test]
+fn drop_extension_leaves_the_table_as_it_was() {
+    let (bench, mut db) = tracked();
+    db.run("INSERT INTO customers VALUES (1, 'Ada')");
+    db.await_empty(PATIENCE);
+    db.run("DROP EXTENSION pg_etl CASCADE; INSERT INTO customers VALUES (2, 'Bob'); UPDATE customers SET city = 'Bern'; ALTER TABLE customers ADD COLUMN note text");
+    let left: i64 = db.one(
+        "SELECT count(*) FROM pg_trigger WHERE tgname ~ '^etl_'",
+        &[],
+    );
+    assert_eq!(left, 0);
+    db.run("CREATE EXTENSION pg_etl; SELECT etl.setup()");
+    bench.connect(&mut db, json!({}));
+    db.run(&format!(
+        "SELECT etl.track('customers', 'res.partner', '{MAP}'); SELECT etl.backfill('customers')"
+    ));
+    eventually(PATIENCE, "the backfill", || {
+        db.one("SELECT backfilled_at IS NOT NULL FROM etl.tracks", &[])
+    });
+    db.await_empty(PATIENCE);
+    assert_eq!(bench.sim().partner("Ada")["city"], "Bern");
+    bench.sim().partner("Bob");
+}

@@ -51,7 +51,7 @@ $$;
 COMMENT ON FUNCTION etl._key_expression(text, text[]) IS 'The record key of a row, as an expression over its columns.';
 
 -- API: Private. One field of a mapping as an expression over the row's columns; NULL for a constant.
---   "column" | {"column": c} | {"sql": expression} | {"column": c, "by": field of the other model} | {"column": c, "ref": table}
+--   "column" | {"column": c} | {"sql": expression} | {"column": c, "ref": table}
 CREATE FUNCTION etl._value_expression(t etl.tracks, field text, mapping jsonb) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -62,13 +62,13 @@ DECLARE
   type oid;
   target regclass;
   other record;
-  example text := 'A field is mapped to "column", {"value": …}, {"sql": "expression"}, {"column": "…", "by": "code"} or {"column": "…", "ref": "schema.table"}.';
+  example text := 'A field is mapped to "column", {"value": …}, {"sql": "expression"} or {"column": "…", "ref": "schema.table"}.';
 BEGIN
   IF jsonb_typeof(mapping) = 'string' THEN
     -- A text has itself as a key.
     mapping := jsonb_build_object('column', mapping);
   END IF;
-  IF jsonb_typeof(mapping) <> 'object' OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['by', 'column'], ARRAY['column', 'ref']) THEN
+  IF jsonb_typeof(mapping) <> 'object' OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['column', 'ref']) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the mapping of %s is not understood: %s', field, mapping), HINT = example;
   ELSIF mapping ? 'value' THEN
     RETURN NULL;
@@ -79,8 +79,6 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no column "%s", to which %s is mapped', rel, col, field),
       HINT = 'Correct the mapping, or give an expression: {"sql": "…"}.';
-  ELSIF mapping ? 'by' THEN
-    RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''by'', jsonb_build_object(%2$L, %1$I)) END', col, mapping ->> 'by');
   ELSIF mapping ? 'ref' THEN
     target := to_regclass(mapping ->> 'ref');
     SELECT k.prefix, k.key_columns INTO other FROM (SELECT t.prefix, t.key_columns WHERE target = rel
@@ -413,7 +411,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s belongs to %s', $1, k.owner), HINT = 'A table is tracked by its owner.';
   ELSIF jsonb_typeof($3) IS DISTINCT FROM 'object' OR $3 = '{}' THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'fields is not an object that maps fields of Odoo to columns',
-      HINT = 'For example ''{"name": "full_name", "email": "email", "country_id": {"column": "country", "by": "code"}}''.';
+      HINT = 'For example ''{"name": "full_name", "email": "email", "parent_id": {"column": "company", "ref": "companies"}}''.';
   ELSIF $6 IS NULL OR $6 NOT IN ('delete', 'archive', 'ignore') OR $7 IS NULL OR $7 NOT IN ('error', 'delete') THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'on_delete or on_truncate is not known',
       HINT = 'on_delete is delete, archive or ignore; on_truncate is error or delete.';
@@ -464,7 +462,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint) IS
-  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"}, {"column": "…", "by": "code"} or {"column": "…", "ref": "other.table"}. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
+  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"} or {"column": "…", "ref": "other.table"}. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
 
 -- API: Private. The columns that name a row: those given, or the primary key; never null and unique.
 CREATE FUNCTION etl._checked_key(rel regclass, given text[]) RETURNS text[]
