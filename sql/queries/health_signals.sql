@@ -27,7 +27,17 @@ SELECT jsonb_build_object(
       'ok_seconds_ago', extract(epoch FROM now() - s.last_ok_at),
       'throttled_seconds', extract(epoch FROM s.throttled_until - now()),
       'version', s.version, 'protocol', s.protocol) ORDER BY c.name)
-    FROM etl.connections c LEFT JOIN etl.connection_state s ON s.connection = c.name), '[]'))
+    FROM etl.connections c LEFT JOIN etl.connection_state s ON s.connection = c.name), '[]'),
+  'mirrors', coalesce((SELECT jsonb_agg(jsonb_build_object(
+      'connection', m.connection, 'model', m.model, 'paused', m.config ->> 'paused',
+      'lag_seconds', extract(epoch FROM now() - (x.cursor ->> 'at')::timestamptz), 'every_seconds', etl._seconds(m.config, 'every_seconds', 300),
+      'failures', coalesce(p.failures, 0), 'last_error', p.last_error, 'remedy', p.remedy) ORDER BY m.connection, m.model)
+    FROM etl._mirrors() m LEFT JOIN etl.pulls p ON p.connection = m.connection AND p.model = m.model
+    LEFT JOIN ops.odoo_sync_checkpoints x ON x.key = etl._mirror_key(m.connection, m.model)), '[]'),
+  'drift', coalesce((SELECT jsonb_agg(jsonb_build_object('model', d.model, 'field', d.field, 'detail', d.detail, 'remedy', d.remedy) ORDER BY d.model, d.field)
+    FROM etl.schema_drift d WHERE d.remedy IS NOT NULL), '[]'),
+  'stuck_backfills', coalesce((SELECT jsonb_agg(jsonb_build_object('tab', t.tab, 'rows', t.backfilled_rows, 'error', t.backfill_error) ORDER BY t.tab)
+    FROM etl.tracks t WHERE t.backfill_error IS NOT NULL AND t.backfill_asked_at IS NOT NULL), '[]'))
 FROM (SELECT count(*) AS queued, min(q.due) FILTER (WHERE q.due <= now()) AS oldest_due FROM etl.queue q) q
 CROSS JOIN (
   SELECT count(*) FILTER (WHERE o.status = 'queued') AS queued,

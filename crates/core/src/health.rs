@@ -2,6 +2,7 @@
 
 mod connections;
 mod finding;
+mod mirrors;
 mod outbox;
 mod server;
 mod signals;
@@ -11,8 +12,11 @@ use outbox::{dead_letters, oldest_due, outbox, runs, success_rate};
 use server::{setup, version, worker};
 
 pub use finding::{Finding, Status};
+pub use mirrors::SYNC_LAG;
 pub use outbox::{DEPTH, OLDEST_DUE, RUN_AGE, SUCCESS_RATE};
-pub use signals::{ConnectionSignal, Signals, WorkerSignal};
+pub use signals::{
+    ConnectionSignal, DriftSignal, MirrorSignal, Signals, TrackSignal, WorkerSignal,
+};
 
 /// The findings, worst first; among equals in the order in which one would look.
 #[must_use]
@@ -41,6 +45,9 @@ pub fn report(signals: &Signals) -> Vec<Finding> {
                 .iter()
                 .map(|name| unknown_connection(name)),
         );
+        findings.extend(signals.mirrors.iter().map(mirrors::mirror));
+        findings.extend(mirrors::drift(&signals.drift));
+        findings.extend(signals.stuck_backfills.iter().map(mirrors::backfill));
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.status));
     findings

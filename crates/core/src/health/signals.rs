@@ -33,6 +33,45 @@ pub struct Signals {
     /// This server is a standby.
     #[serde(default)]
     pub standby: bool,
+    #[serde(default)]
+    pub mirrors: Vec<MirrorSignal>,
+    /// Where somebody must do something.
+    #[serde(default)]
+    pub drift: Vec<DriftSignal>,
+    #[serde(default)]
+    pub stuck_backfills: Vec<TrackSignal>,
+}
+
+/// One mirror.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct MirrorSignal {
+    pub connection: String,
+    pub model: String,
+    /// Why it is not pulled until somebody asks.
+    pub paused: Option<String>,
+    /// `None`: it was never pulled to the end.
+    pub lag_seconds: Option<f64>,
+    pub every_seconds: f64,
+    pub failures: u32,
+    pub last_error: Option<String>,
+    pub remedy: Option<String>,
+}
+
+/// A field that Odoo has otherwise than a mirror.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct DriftSignal {
+    pub model: String,
+    pub field: String,
+    pub detail: String,
+    pub remedy: String,
+}
+
+/// A tracked table whose backfill does not go on.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct TrackSignal {
+    pub tab: String,
+    pub rows: u64,
+    pub error: String,
 }
 
 /// One background worker of this database.
