@@ -4,6 +4,7 @@ mod admission;
 mod claim;
 mod ground;
 mod keys;
+mod lane;
 mod queue;
 mod recover;
 mod settle;

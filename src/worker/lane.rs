@@ -101,9 +101,14 @@ impl Lane {
             && self.look.probe_in.is_none_or(|seconds| seconds <= 0.0)
     }
 
-    /// Whether rows wait that may be due.
+    /// Whether rows wait that may be due, as of the last look.
+    fn has_rows(&self) -> bool {
+        self.look.has_fresh || self.look.due_in.is_some_and(|seconds| seconds <= 0.0)
+    }
+
+    /// Whether there is something to claim now.
     pub fn has_work(&self) -> bool {
-        (self.look.has_fresh || self.look.due_in.is_some_and(|seconds| seconds <= 0.0))
+        self.has_rows()
             && self
                 .blocked_until
                 .is_none_or(|until| until <= Instant::now())
@@ -219,10 +224,8 @@ impl Lane {
         let seconds = |value: Option<f64>| {
             value.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)))
         };
-        if self.look.paused {
-            return None;
-        }
-        if self.probing {
+        // A closed one is opened by a look, a paused one by its owner, a probe comes back by itself.
+        if self.closed || self.look.paused || self.probing {
             return None;
         }
         if self.look.failures >= OPEN_AT {
@@ -234,15 +237,13 @@ impl Lane {
         if !has_room {
             return None;
         }
+        // Rows that were blocked and are gone meanwhile are nothing to come back for. What is due now was claimed in this turn.
         let blocked = self
             .blocked_until
+            .filter(|_| self.has_rows())
             .map(|until| until.saturating_duration_since(Instant::now()));
         let due = [
-            seconds(
-                self.look
-                    .due_in
-                    .filter(|due| *due > 0.0 || self.blocked_until.is_none()),
-            ),
+            seconds(self.look.due_in.filter(|due| *due > 0.0)),
             seconds(self.look.held_for),
             blocked,
         ];

@@ -13,7 +13,7 @@ mod errand;
 mod ground;
 mod intake;
 mod job;
-mod lane;
+pub mod lane;
 mod launcher;
 mod learning;
 mod line;

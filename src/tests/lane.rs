@@ -1,0 +1,70 @@
+//! One connection's share of a worker: when it comes back by itself.
+
+#[pgrx::pg_schema]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use pgrx::prelude::*;
+
+    use crate::connections::store::Look;
+    use crate::worker::lane::Lane;
+
+    fn lane(has_fresh: bool, due_in: Option<f64>) -> Lane {
+        Lane::new(Look {
+            name: "odoo".to_owned(),
+            url: "http://127.0.0.1:9".to_owned(),
+            options: serde_json::Value::Null,
+            secret: None,
+            paused: false,
+            failures: 0,
+            probe_in: None,
+            throttled_for: None,
+            protocol: None,
+            run: None,
+            has_fresh,
+            due_in,
+            held_for: None,
+        })
+    }
+
+    /// A moment that is over.
+    fn past() -> Instant {
+        let now = Instant::now();
+        now.checked_sub(Duration::from_millis(1)).unwrap_or(now)
+    }
+
+    #[pg_test]
+    fn a_lane_whose_blocked_rows_are_gone_rests() {
+        // Cancelled, deleted, or taken by a drain while they were blocked.
+        for due_in in [None, Some(60.0)] {
+            let mut gone = lane(false, due_in);
+            gone.blocked_until = Some(past());
+            assert!(!gone.has_work());
+            assert_eq!(gone.next_due(true), due_in.map(Duration::from_secs_f64));
+        }
+    }
+
+    #[pg_test]
+    fn a_lane_whose_blocked_rows_are_there_comes_back_for_them() {
+        for (has_fresh, due_in) in [(true, None), (false, Some(-1.0))] {
+            let mut blocked = lane(has_fresh, due_in);
+            blocked.blocked_until = Some(past());
+            assert!(blocked.has_work());
+            assert_eq!(blocked.next_due(true), Some(Duration::ZERO));
+            blocked.blocked_until = Some(Instant::now() + Duration::from_secs(5));
+            assert!(!blocked.has_work());
+            let wait = blocked.next_due(true).expect("the end of its block");
+            assert!(wait > Duration::from_secs(1), "{wait:?}");
+        }
+    }
+
+    #[pg_test]
+    fn a_closed_lane_waits_for_a_look() {
+        for due_in in [None, Some(-1.0), Some(60.0)] {
+            let mut closed = lane(true, due_in);
+            closed.blocked_until = Some(past());
+            closed.closed = true;
+            assert_eq!(closed.next_due(true), None);
+        }
+    }
+}
