@@ -43,9 +43,9 @@ bar AS MATERIALIZED (
       THEN (SELECT h.after_id + 1 FROM etl.holds h WHERE h.connection = $1 AND h.key_hash = w.k AND NOT h.deletes_only AND h.until > now()) END) END AS id
   FROM (SELECT k, max(id) AS hi, array_agg(id) AS ids FROM win WHERE k IS NOT NULL GROUP BY k) w
 ),
--- What does not wait, the most urgent first.
+-- What does not wait, the most urgent first: of one record its rows in order, for each is as urgent as what waits behind it.
 may AS MATERIALIZED (
-  SELECT w.id, row_number() OVER (ORDER BY w.rank, w.id) AS nth FROM win w LEFT JOIN bar b ON b.k = w.k WHERE b.id IS NULL OR w.id < b.id
+  SELECT w.*, row_number() OVER (ORDER BY w.rank, w.id) AS nth FROM win w LEFT JOIN bar b ON b.k = w.k WHERE b.id IS NULL OR w.id < b.id
 ),
 -- A row that somebody has locked is left alone, and with it the younger rows of its key. The queue's row is locked too: one that was
 -- replaced since this statement began is not taken, for its successor cannot be seen. Few are locked that are not taken.
@@ -60,28 +60,41 @@ got AS MATERIALIZED (
       AND h.deletes_only AND h.until > now() AND h.after_id < o.id))
   FOR UPDATE OF o, q SKIP LOCKED
 ),
+-- What was got together with all older rows of its key. Nothing else counts below: rows that cannot go would use up what is wanted.
+ready AS MATERIALIZED (
+  SELECT x.* FROM (
+    SELECT m.id, m.k, m.lot, m.rank, m.own, m.fresh, m.follows, g.bytes, g.once,
+           bool_and(g.id IS NOT NULL) OVER (PARTITION BY coalesce(m.k, m.id), m.k IS NULL ORDER BY m.id) AS all_got
+    FROM may m LEFT JOIN got g ON g.id = m.id WHERE m.nth - 2000 <= $14) x
+  WHERE x.all_got
+),
 -- What is cut off for its bytes or its number is the least urgent. Rows that come along have some room more.
 free AS MATERIALIZED (
-  SELECT x.id, x.k, x.lot, x.bytes, x.own, x.fresh AND x.over AND x.may AS cut,
-         bool_and(x.taken AND NOT x.over) OVER (PARTITION BY coalesce(x.k, x.id), x.k IS NULL ORDER BY x.id) AS free
+  SELECT x.id, x.k, x.lot, x.bytes, x.own, x.fresh,
+         bool_and(x.wanted) OVER (PARTITION BY coalesce(x.k, x.id), x.k IS NULL ORDER BY x.id) AS free
   FROM (
-    SELECT w.id, w.k, w.lot, w.own, w.fresh, coalesce(g.bytes, 0) AS bytes, m.id IS NOT NULL AS may,
-           g.id IS NOT NULL AND (NOT g.once OR count(*) FILTER (WHERE g.once) OVER urgent <= $12) AS taken,
-           coalesce(m.nth - 2000 > $14, false)
-             OR (coalesce(sum(g.bytes) OVER urgent, 0) - coalesce(g.bytes, 0)) / CASE WHEN w.follows THEN 2 ELSE 1 END >= $7
-             OR count(g.id) OVER urgent - CASE WHEN w.follows THEN 2000 ELSE 0 END > $14 AS over
-    FROM win w LEFT JOIN may m ON m.id = w.id LEFT JOIN got g ON g.id = w.id WINDOW urgent AS (ORDER BY w.rank, w.id)) x
+    SELECT r.*, (NOT r.once OR count(*) FILTER (WHERE r.once) OVER urgent <= $12)
+             AND (sum(r.bytes) OVER urgent - r.bytes) / CASE WHEN r.follows THEN 2 ELSE 1 END < $7
+             AND count(*) OVER urgent - CASE WHEN r.follows THEN 2000 ELSE 0 END <= $14 AS wanted
+    FROM ready r WINDOW urgent AS (ORDER BY r.rank, r.id)) x
 ),
 -- Rows that were in the hands of a worker when it died go by themselves, half of them at a time: a claim takes rows of one lot, or
 -- of none. Of which, the row with the smallest id says: no older row of its key is free, so there is always progress.
-chosen AS MATERIALIZED (
-  SELECT y.id, y.k, y.bytes, y.lot FROM (
-    SELECT f.id, f.k, f.bytes, f.lot,
-           bool_and(f.lot IS NOT DISTINCT FROM l.lot)
-             OVER (PARTITION BY coalesce(f.k, f.id), f.k IS NULL ORDER BY f.id) AS mine
-    FROM free f CROSS JOIN (SELECT o.lot FROM free o WHERE o.free ORDER BY o.id LIMIT 1) l
-    WHERE f.free) y
-  WHERE y.mine
+judged AS MATERIALIZED (
+  SELECT f.id, f.k, f.bytes, f.lot, f.own, f.fresh,
+         bool_and(f.free AND f.lot IS NOT DISTINCT FROM l.lot) OVER (PARTITION BY coalesce(f.k, f.id), f.k IS NULL ORDER BY f.id) AS chosen
+  FROM free f CROSS JOIN (SELECT o.lot FROM free o WHERE o.free ORDER BY o.id LIMIT 1) l
+),
+chosen AS MATERIALIZED (SELECT j.id, j.k, j.bytes, j.lot FROM judged j WHERE j.chosen),
+-- The first that could have gone and was left for the next claim: the lap goes on there. Where nothing is chosen and nothing lies
+-- before it, that would be this window once more, and for ever.
+cut AS MATERIALIZED (
+  SELECT c.own AS rank, c.id FROM (
+    SELECT j.own, j.id FROM judged j WHERE j.fresh AND NOT j.chosen
+    UNION ALL
+    SELECT m.own, m.id FROM may m WHERE m.fresh AND m.nth - 2000 > $14) c
+  WHERE EXISTS (SELECT FROM chosen) OR EXISTS (SELECT FROM seen s WHERE s.fresh AND (s.rank, s.id) < (c.own, c.id))
+  ORDER BY c.own, c.id LIMIT 1
 ),
 dequeued AS (DELETE FROM etl.queue q WHERE q.id = ANY (ARRAY(SELECT c.id FROM chosen c))),
 claimed AS (
@@ -109,7 +122,7 @@ FROM (VALUES (1)) one
 LEFT JOIN (
   SELECT coalesce(l.rank, $2) AS rank, coalesce(l.id, $3) AS id
   FROM (VALUES (1)) here
-  LEFT JOIN (SELECT f.own AS rank, f.id FROM free f WHERE f.cut ORDER BY f.own, f.id LIMIT 1) cut ON true
+  LEFT JOIN cut ON true
   LEFT JOIN LATERAL (SELECT s.rank, s.id FROM seen s WHERE s.fresh AND (cut.id IS NULL OR (s.rank, s.id) < (cut.rank, cut.id))
     ORDER BY s.rank DESC, s.id DESC LIMIT 1) l ON true
   WHERE cut.id IS NOT NULL OR (SELECT count(*) FROM seen s WHERE s.fresh) >= $4

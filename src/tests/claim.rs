@@ -249,12 +249,6 @@ mod tests {
             (rows[..2].to_vec(), (0, rows[1])),
             "{blocked} holds back {behind:?}"
         );
-        let none = hand.claim_within(first.cursor, 100, 0, i64::MAX);
-        assert_eq!(
-            (ids(&none), none.cursor.fresh),
-            (Vec::new(), first.cursor.fresh),
-            "what was cut off comes next"
-        );
         let second = hand.claim_within(first.cursor, 100, 100, 1);
         assert_eq!(
             (ids(&second), second.cursor.fresh),
@@ -307,5 +301,92 @@ mod tests {
             seen.extend(ids(&claimed));
         }
         assert_eq!(seen, [free], "{blocked:?} wait for {older}");
+    }
+
+    /// Rows that are due and not barred, of which the oldest is left alone: a delete that is held.
+    fn stuck(rows: usize, younger: &str) -> Vec<i64> {
+        let mut stuck = vec![insert_row(
+            "record_key => 'ada'; operation => 'delete'; payload => '{}'",
+        )];
+        stuck.extend((1..rows).map(|_| insert_row(&format!("record_key => 'ada'; {younger}"))));
+        run(&format!(
+            "INSERT INTO etl.holds SELECT 'odoo', key_hash, 0, now() + interval '1 hour', true FROM etl.queue WHERE id = {}",
+            stuck[0]
+        ));
+        stuck
+    }
+
+    const ONCE: &str =
+        "operation => 'call'; payload => '{\"method\": \"action_confirm\", \"ids\": [7]}'";
+
+    #[pg_test]
+    fn rows_behind_one_that_is_left_alone_use_up_nothing() {
+        set_up();
+        let stuck = stuck(12, ONCE);
+        let calls = [insert_row(ONCE)];
+        let rows = [insert(None), insert(None), insert(None)];
+        let few = Hand::default().claim_within(Cursor::START, 100, 2, i64::MAX);
+        assert_eq!(
+            ids(&few),
+            [calls[0], rows[0]],
+            "rows wanted, and calls: {stuck:?} are not ready"
+        );
+        assert_eq!(
+            few.cursor.fresh,
+            (0, rows[0]),
+            "the lap goes on behind them"
+        );
+        let little = Hand::default().claim_within(Cursor::START, 100, 100, 1);
+        assert_eq!(ids(&little), [rows[1]], "bytes wanted");
+        let last = Hand::default().claim_within(little.cursor, 2, 1, i64::MAX);
+        assert_eq!((ids(&last), last.cursor), (vec![rows[2]], Cursor::START));
+    }
+
+    #[pg_test]
+    fn a_window_in_which_nothing_can_go_is_left_behind() {
+        set_up();
+        let stuck = stuck(6, "priority => 0");
+        let free = insert(None);
+        let mut hand = Hand::default();
+        let none = hand.claim_within(Cursor::START, 4, 2, i64::MAX);
+        assert_eq!((ids(&none), none.cursor.fresh), (Vec::new(), (0, stuck[3])));
+        let next = hand.claim_within(none.cursor, 4, 2, i64::MAX);
+        assert_eq!(ids(&next), [free]);
+    }
+
+    #[pg_test]
+    fn a_lap_goes_on_at_the_first_call_too_many() {
+        set_up();
+        let calls: Vec<i64> = (0..11)
+            .map(|id| insert_row(&ONCE.replace('7', &format!("{id}, 99"))))
+            .collect();
+        let mut hand = Hand::default();
+        let first = hand.claim_within(Cursor::START, 10, 10, i64::MAX);
+        assert_eq!(
+            (ids(&first), first.cursor.fresh),
+            (calls[..8].to_vec(), (0, calls[7]))
+        );
+        assert_eq!(
+            ids(&hand.claim_within(first.cursor, 10, 10, i64::MAX)),
+            calls[8..]
+        );
+    }
+
+    #[pg_test]
+    fn a_lap_goes_on_at_the_first_row_of_another_lot() {
+        set_up();
+        let rows: Vec<i64> = (0..5).map(|_| insert(None)).collect();
+        run(&format!(
+            "UPDATE etl.queue SET lot = 1, fresh = false WHERE id = {}",
+            rows[0]
+        ));
+        let mut hand = Hand::default();
+        let first = hand.claim_within(Cursor::START, 3, 3, i64::MAX);
+        assert_eq!(
+            (ids(&first), first.cursor.fresh),
+            (rows[..1].to_vec(), Cursor::START.fresh)
+        );
+        let second = hand.claim_within(first.cursor, 3, 3, i64::MAX);
+        assert_eq!(ids(&second), rows[1..4]);
     }
 }
