@@ -89,8 +89,6 @@ const MOST_CALLS: i32 = 8;
 pub struct Wanted<'a> {
     pub connection: &'a str,
     pub cursor: Cursor,
-    /// The youngest row that was found before the cursor's rank: see [`ClaimedRows::urgent`].
-    pub urgent: i64,
     /// Rows looked at.
     pub window: usize,
     /// Most rows taken.
@@ -101,37 +99,30 @@ pub struct Wanted<'a> {
     pub run: Option<i64>,
 }
 
-/// Claims due rows. `None`: another worker claims for this connection just now. Inside a transaction.
-pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<ClaimedRows> {
-    // Before the statement whose snapshot must see what the claimer before us did.
-    if !crate::worker::become_claimer(wanted.connection) {
-        return None;
-    }
+/// Opens the outbox for a claim. The outbox first: TRUNCATE takes it first too, and two orders would deadlock. Inside a transaction.
+pub fn open_outbox() {
+    Spi::run("LOCK TABLE ops.odoo_outbox IN ROW EXCLUSIVE MODE")
+        .unwrap_or_else(|error| crate::error::spi_failed(error));
+}
+
+/// The youngest fresh row before this rank. Inside a transaction.
+pub fn youngest_before(connection: &str, rank: i32) -> Option<i64> {
+    let youngest = Spi::get_one_with_args::<i64>(
+        "SELECT max(q.id) FROM etl.queue q WHERE q.connection = $1 AND q.fresh AND q.rank < $2",
+        &[connection.into(), rank.into()],
+    );
+    youngest.unwrap_or_else(|error| crate::error::spi_failed(error))
+}
+
+/// Claims due rows, as the connection's only claimer and after [`open_outbox`]. Inside a transaction.
+pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> ClaimedRows {
     let result = Spi::connect_mut(|client| {
-        // The outbox first: TRUNCATE takes it first too, and two orders would deadlock.
-        client.update(
-            "LOCK TABLE ops.odoo_outbox IN ROW EXCLUSIVE MODE",
-            None,
-            &[],
-        )?;
-        // Something more urgent than where the lap has got to, and newer than what was found blocked there before, starts a new one.
-        let before = client.select(
-            "SELECT nextval('etl.claim_seq'), (SELECT max(q.id) FROM etl.queue q WHERE q.connection = $1 AND q.fresh AND q.rank < $2)",
-            None,
-            &[wanted.connection.into(), wanted.cursor.fresh.0.into()],
-        )?;
-        let (claim, urgent) = before.first().get_two::<i64, i64>()?;
-        let claim = claim.unwrap_or_default();
-        let urgent = urgent.unwrap_or(i64::MIN).max(wanted.urgent);
-        let start = if urgent > wanted.urgent {
-            Cursor::START.fresh
-        } else {
-            wanted.cursor.fresh
-        };
-        let cursor = Cursor {
-            fresh: start,
-            due: wanted.cursor.due,
-        };
+        let claim = client
+            .select("SELECT nextval('etl.claim_seq')", None, &[])?
+            .first()
+            .get_one::<i64>()?
+            .unwrap_or_default();
+        let cursor = wanted.cursor;
         let rows = i32::try_from(wanted.rows).unwrap_or(i32::MAX);
         let window = i32::try_from(wanted.window).unwrap_or(i32::MAX);
         let locked_by = format!("pg_etl {}", wanted.owner);
@@ -158,7 +149,6 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
             claim,
             rows: Vec::with_capacity(table.len()),
             cursor: Cursor::START,
-            urgent,
             suspect: false,
         };
         for tuple in table {
@@ -166,7 +156,7 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
                 .value::<i32>()?
                 .zip(tuple["lap_id"].value::<i64>()?)
             {
-                claimed.cursor.fresh = lap;
+                claimed.cursor.fresh = lap.max(Cursor::BEGUN);
             }
             if let Some(lap) = tuple["due_lap_due"]
                 .value::<i64>()?
@@ -181,7 +171,7 @@ pub fn claim(statements: &mut Statements, wanted: &Wanted<'_>) -> Option<Claimed
         }
         Ok::<_, pgrx::spi::Error>(claimed)
     });
-    Some(result.unwrap_or_else(|error| crate::error::spi_failed(error)))
+    result.unwrap_or_else(|error| crate::error::spi_failed(error))
 }
 
 /// The cursor moved by one row in each lap: behind a row that cannot even be claimed. Inside a transaction.

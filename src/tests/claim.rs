@@ -384,7 +384,7 @@ mod tests {
         let first = hand.claim_within(Cursor::START, 3, 3, i64::MAX);
         assert_eq!(
             (ids(&first), first.cursor.fresh),
-            (rows[..1].to_vec(), Cursor::START.fresh)
+            (rows[..1].to_vec(), Cursor::BEGUN)
         );
         let second = hand.claim_within(first.cursor, 3, 3, i64::MAX);
         assert_eq!(ids(&second), rows[1..4]);

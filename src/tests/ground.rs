@@ -129,7 +129,6 @@ impl Hand {
         bytes: i64,
     ) -> ClaimedRows {
         let wanted = Wanted {
-            urgent: i64::MIN,
             window,
             connection: "odoo",
             cursor,
@@ -138,7 +137,7 @@ impl Hand {
             owner: NOBODY,
             run: None,
         };
-        store::claim(&mut self.statements, &wanted).expect("nobody else claims")
+        store::claim(&mut self.statements, &wanted)
     }
 
     pub fn claimed_ids(&mut self, rows: usize) -> Vec<i64> {

@@ -38,7 +38,7 @@ mod tests {
         // Cancelled, deleted, or taken by a drain while they were blocked.
         for due_in in [None, Some(60.0)] {
             let mut gone = lane(false, due_in);
-            gone.blocked_until = Some(past());
+            gone.walk.block(past());
             assert!(!gone.has_work());
             assert_eq!(gone.next_due(true), due_in.map(Duration::from_secs_f64));
         }
@@ -48,10 +48,10 @@ mod tests {
     fn a_lane_whose_blocked_rows_are_there_comes_back_for_them() {
         for (has_fresh, due_in) in [(true, None), (false, Some(-1.0))] {
             let mut blocked = lane(has_fresh, due_in);
-            blocked.blocked_until = Some(past());
+            blocked.walk.block(past());
             assert!(blocked.has_work());
             assert_eq!(blocked.next_due(true), Some(Duration::ZERO));
-            blocked.blocked_until = Some(Instant::now() + Duration::from_secs(5));
+            blocked.walk.block(Instant::now() + Duration::from_secs(5));
             assert!(!blocked.has_work());
             let wait = blocked.next_due(true).expect("the end of its block");
             assert!(wait > Duration::from_secs(1), "{wait:?}");
@@ -62,7 +62,7 @@ mod tests {
     fn a_closed_lane_waits_for_a_look() {
         for due_in in [None, Some(-1.0), Some(60.0)] {
             let mut closed = lane(true, due_in);
-            closed.blocked_until = Some(past());
+            closed.walk.block(past());
             closed.closed = true;
             assert_eq!(closed.next_due(true), None);
         }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use pg_etl_core::breaker::Asked;
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::Endpoint;
-use pg_etl_core::outbox::{Claim, OutboundConfig};
+use pg_etl_core::outbox::walk::RETRY;
+use pg_etl_core::outbox::{Claim, Found, OutboundConfig};
 
-use super::engine::{BLOCKED, Engine, RETRY};
+use super::engine::Engine;
 use super::job::Finished;
 use super::lane::Lane;
 use super::session::{Aborted, transaction};
@@ -27,23 +28,12 @@ const MOST_CLAIMS: usize = 16;
 /// Rows that one connection has in hand, and that one claim takes.
 const MOST_HELD: usize = 10_000;
 const MOST_CLAIMED: usize = 2_000;
-/// Rows of one window, at most.
-const LONGEST_STRIDE: usize = 20_000;
 /// The next claim is made when no more is in hand than goes in this time.
 const DRY: Duration = Duration::from_millis(100);
 /// A claim takes what is delivered in this time: enough to make its cost small, and little enough for urgent rows to get past.
 const A_MOMENT: Duration = Duration::from_millis(250);
 /// Calls of one connection on the wire at a time, where it does not say: Odoo's default of workers.
 const DEFAULT_IN_FLIGHT: usize = 2;
-
-/// What one window of the queue gave.
-pub enum Found {
-    Rows,
-    /// Rows, and all of them wait for something; the lap goes on behind them.
-    Passed,
-    /// Nothing to claim before something happens.
-    Nothing,
-}
 
 impl Engine {
     pub(super) fn may_claim(&self, name: &str) -> bool {
@@ -113,25 +103,32 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(name) else {
             return Ok(Found::Nothing);
         };
-        let (owner, statements, cursor) = (self.owner, &mut self.statements, lane.cursor);
-        let urgent = lane.urgent;
-        let rows = (rows / lane.shrink).max(1);
-        let window = (rows * lane.stride).min(LONGEST_STRIDE.max(rows));
+        let (owner, statements) = (self.owner, &mut self.statements);
+        let mut window = lane.walk.window(rows).1;
         let claimed = transaction(|| {
             namespace_is_sound(&config)?;
             prepare(lane)?;
             let run = runs::open(name);
+            // Before the statement whose snapshot must see what the claimer before us did.
+            if !super::become_claimer(name) {
+                return Ok(None);
+            }
+            store::open_outbox();
+            // What is decided here outlives an abort: it says from where to step behind a row that cannot be claimed.
+            let youngest = store::youngest_before(name, lane.walk.rank());
+            let cursor = lane.walk.begin(youngest, Instant::now());
+            let wanted;
+            (wanted, window) = lane.walk.window(rows);
             let wanted = Wanted {
                 connection: name,
                 cursor,
-                urgent,
                 window,
-                rows: rows.min(left),
+                rows: wanted.min(left),
                 bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
                 owner,
                 run,
             };
-            Ok(store::claim(statements, &wanted))
+            Ok(Some(store::claim(statements, &wanted)))
         });
         let claimed = match claimed {
             Ok(claimed) => claimed,
@@ -140,7 +137,7 @@ impl Engine {
         let claimed = match claimed {
             Ok(Some(claimed)) => claimed,
             Ok(None) => {
-                lane.blocked_until = Some(Instant::now() + Duration::from_millis(50));
+                lane.walk.block(Instant::now() + Duration::from_millis(50));
                 return Ok(Found::Nothing);
             }
             Err(failure) => {
@@ -148,29 +145,13 @@ impl Engine {
                 return Ok(Found::Nothing);
             }
         };
-        let in_vain = lane.lap.take_in(claimed.cursor, !claimed.rows.is_empty());
-        lane.cursor = claimed.cursor;
-        lane.urgent = claimed.urgent;
-        let count = i64::try_from(claimed.rows.len()).unwrap_or(i64::MAX);
-        if in_vain {
-            lane.blocked_until = Some(
-                Instant::now()
-                    + lane
-                        .first_release()
-                        .map_or(BLOCKED, |wait| wait.min(BLOCKED)),
-            );
-            return Ok(Found::Nothing);
+        let (cursor, rows, release) = (claimed.cursor, claimed.rows.len(), lane.first_release());
+        let found = lane.walk.took(cursor, rows, release, Instant::now());
+        if found != Found::Rows {
+            return Ok(found);
         }
-        if claimed.rows.is_empty() {
-            if lane.shrink == 1 {
-                lane.stride = lane.stride.saturating_mul(4).min(LONGEST_STRIDE);
-            }
-            return Ok(Found::Passed);
-        }
-        lane.stride = 1;
+        let count = i64::try_from(rows).unwrap_or(i64::MAX);
         crate::chaos::point(crate::chaos::Point::AfterClaim);
-        lane.blocked_until = None;
-        lane.shrink = (lane.shrink / 2).max(1);
         self.totals.claimed += count;
         let client = lane.known_client();
         let fields = |model: &str| client.and_then(|client| client.known_fields(model));
@@ -198,21 +179,22 @@ impl Engine {
             return Err(aborted);
         };
         if is_passing(aborted.code) {
-            lane.blocked_until = Some(Instant::now() + RETRY);
+            lane.walk.block(Instant::now() + RETRY);
             return Err(aborted);
         }
-        pgrx::log!(
-            "pg_etl: {window} rows of connection \"{name}\" cannot be claimed: {}",
-            aborted.message
-        );
-        lane.stride = 1;
-        if window > 1 {
-            lane.shrink = lane.shrink.saturating_mul(8);
-        } else {
-            let cursor = lane.cursor;
-            lane.cursor = transaction(|| store::behind(name, cursor))?;
-            if lane.lap.take_in(lane.cursor, false) {
-                lane.blocked_until = Some(Instant::now() + BLOCKED);
+        let is_alone = lane.walk.stumble(window);
+        if lane.walk.is_told() {
+            pgrx::log!(
+                "pg_etl: {window} rows of connection \"{name}\" cannot be claimed: {}",
+                aborted.message
+            );
+        }
+        if is_alone {
+            let place = lane.walk.place();
+            let behind = transaction(|| store::behind(name, place)).inspect_err(|_| {
+                lane.walk.block(Instant::now() + RETRY);
+            })?;
+            if lane.walk.step(behind, Instant::now()) == Found::Nothing {
                 return Err(aborted);
             }
         }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pg_etl_core::breaker::Asked;
-use pg_etl_core::outbox::OutboundConfig;
+use pg_etl_core::outbox::walk::{BLOCKED, RETRY};
+use pg_etl_core::outbox::{Found, OutboundConfig};
 
-use super::claiming::{Found, prepare};
+use super::claiming::prepare;
 use super::intake::Duties;
 use super::job::{self, Finished, Job};
 use super::lane::Lane;
@@ -25,14 +26,10 @@ use crate::outbox::config;
 use crate::outbox::store::{self, Statements, Tally};
 use crate::runs::{self, Counts};
 
-/// When every row that waits is blocked and nothing tells when that ends (a user's row lock), look again after this.
-pub(super) const BLOCKED: Duration = Duration::from_secs(5);
 /// Patience for locks where others wait meanwhile.
 pub(super) const BRIEFLY: &CStr = c"100ms";
 /// How often the counts of a run are written down while it goes on.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
-/// When a turn failed in part, the next one comes after this at the latest.
-pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Windows of the queue that one turn looks at per connection, before answers and signals get their turn.
 const WINDOWS: usize = 4;
 
@@ -168,7 +165,7 @@ impl Engine {
         self.mirrors_at = None;
         self.backfill_at = Some(Instant::now());
         for lane in self.lanes.values_mut() {
-            lane.blocked_until = None;
+            lane.walk.reopen();
         }
     }
 

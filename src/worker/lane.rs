@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pg_etl_core::failure::Failure;
 use pg_etl_core::odoo::{Client, ClientSettings, Endpoint, ProtocolKind};
-use pg_etl_core::outbox::{Batch, Claim, Cursor, Lap, Pace};
+use pg_etl_core::outbox::{Batch, Claim, Pace, Walk};
 use pg_etl_core::secret::Secret;
 
 use super::intake::Intake;
@@ -19,20 +19,12 @@ use crate::runs::Counts;
 pub struct Lane {
     pub look: Look,
     pub claims: Vec<Claim>,
-    pub cursor: Cursor,
-    pub lap: Lap,
-    pub urgent: i64,
-    /// By how much windows are larger than what is claimed: many rows wait for others, and are walked past in large steps.
-    pub stride: usize,
-    /// By how much windows are smaller than usual, because a claim was aborted; at least 1.
-    pub shrink: usize,
+    pub walk: Walk,
     pub probing: bool,
     /// What has not been sent is to be planned again, for the connection is another one.
     pub was_set_anew: bool,
     /// Something of the last round says that nothing more may be sent before the next look.
     pub closed: bool,
-    /// The last lap found rows and could claim none of them: look again then, or when something happens.
-    pub blocked_until: Option<Instant>,
     pub last_ok_written: Option<Instant>,
     /// Counts of the run that are not written down yet, and when the last ones were.
     pub counts: Counts,
@@ -55,15 +47,10 @@ impl Lane {
         Self {
             look,
             claims: Vec::new(),
-            cursor: Cursor::START,
-            lap: Lap::default(),
-            urgent: i64::MIN,
-            stride: 1,
-            shrink: 1,
+            walk: Walk::default(),
             probing: false,
             was_set_anew: false,
             closed: false,
-            blocked_until: None,
             last_ok_written: None,
             counts: Counts::default(),
             counted_at: None,
@@ -110,7 +97,8 @@ impl Lane {
     pub fn has_work(&self) -> bool {
         self.has_rows()
             && self
-                .blocked_until
+                .walk
+                .rests_until()
                 .is_none_or(|until| until <= Instant::now())
     }
 
@@ -239,7 +227,8 @@ impl Lane {
         }
         // Rows that were blocked and are gone meanwhile are nothing to come back for. What is due now was claimed in this turn.
         let blocked = self
-            .blocked_until
+            .walk
+            .rests_until()
             .filter(|_| self.has_rows())
             .map(|until| until.saturating_duration_since(Instant::now()));
         let due = [

@@ -107,7 +107,7 @@ impl Engine {
             Finished::Probed { connection, result } => {
                 if let Some(lane) = self.lanes.get_mut(&connection) {
                     lane.probing = false;
-                    lane.blocked_until = None;
+                    lane.walk.reopen();
                 }
                 return Some((
                     connection,
@@ -132,7 +132,7 @@ impl Engine {
             .get(&connection)
             .map_or(1, |lane| self.most_calls(lane));
         let lane = self.lanes.get_mut(&connection)?;
-        lane.blocked_until = None;
+        lane.walk.reopen();
         let calls = lane.take_requests();
         let mut lesson = Teaches::Nothing;
         if let Some(call) = &call {
@@ -325,7 +325,7 @@ impl Engine {
             if let Some(lane) = self.lanes.get_mut(&part.connection) {
                 lane.counts.calls += part.calls;
                 // What waited for these rows may go now.
-                lane.blocked_until = None;
+                lane.walk.reopen();
                 if let Some(claim) = lane.claims.iter_mut().find(|claim| claim.id == part.claim) {
                     for row in &part.rows {
                         claim.held.remove(&row.id);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::admission::{MAX_PAYLOAD, admit};
 use super::config::Terms;
-use super::lap::Cursor;
+use super::cursor::Cursor;
 use super::plan::Claimed;
 use super::row::{Operation, Row};
 use crate::external_id::{Identity, external_id};
@@ -41,8 +41,6 @@ pub struct ClaimedRows {
     pub rows: Vec<RawRow>,
     /// Where the next claim goes on; a lap that is over is at the start again.
     pub cursor: Cursor,
-    /// The youngest row known to come before the cursor: it was looked at, and waits for something.
-    pub urgent: i64,
     /// Its rows were in the hands of a worker when it died.
     pub suspect: bool,
 }

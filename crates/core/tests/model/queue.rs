@@ -168,7 +168,6 @@ impl Queue {
             rows: claimed,
             // The cases say where the next claim looks.
             cursor: Cursor::START,
-            urgent: i64::MIN,
             suspect: lot.is_some(),
         })
     }

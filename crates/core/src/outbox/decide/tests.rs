@@ -51,7 +51,6 @@ fn claim(rows: Vec<RawRow>) -> Claim {
         claim: 1,
         rows,
         cursor: Cursor::START,
-        urgent: i64::MIN,
         suspect: false,
     };
     let config = config();
