@@ -2,12 +2,16 @@
 
 #[pgrx::pg_schema]
 mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
     use std::time::{Duration, Instant};
 
     use pgrx::prelude::*;
 
     use crate::connections::store::Look;
     use crate::worker::lane::Lane;
+    use crate::worker::session::{Ended, wait};
 
     fn lane(has_fresh: bool, due_in: Option<f64>) -> Lane {
         Lane::new(Look {
@@ -66,5 +70,24 @@ mod tests {
             closed.closed = true;
             assert_eq!(closed.next_due(true), None);
         }
+    }
+
+    #[pg_test]
+    fn an_answer_is_not_taken_for_a_commit() {
+        let soon = Duration::from_millis(10);
+        // What woke this backend before.
+        while wait(None, soon, || {}) == Ended::Woken {}
+        let (mut far, near) = UnixStream::pair().expect("two ends");
+        assert_eq!(wait(Some(near.as_raw_fd()), soon, || {}), Ended::TimedOut);
+        far.write_all(b"x").expect("room");
+        assert_eq!(wait(Some(near.as_raw_fd()), soon, || {}), Ended::Readable);
+        // SAFETY: our own latch.
+        unsafe { pgrx::pg_sys::SetLatch(pgrx::pg_sys::MyLatch) };
+        assert_eq!(wait(Some(near.as_raw_fd()), soon, || {}), Ended::Woken);
+        assert_eq!(
+            wait(Some(near.as_raw_fd()), soon, || {}),
+            Ended::Readable,
+            "it is still there"
+        );
     }
 }

@@ -22,7 +22,7 @@ mod owner;
 mod pool;
 mod resident;
 mod roster;
-mod session;
+pub mod session;
 mod settling;
 
 pub use errand::{Errand, checked_max_time, run as run_errand};

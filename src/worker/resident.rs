@@ -9,7 +9,7 @@ use super::engine::{Engine, LOOK_EVERY, Limits};
 use super::ground::{self, Ground};
 use super::intake::Duties;
 use super::roster::{self, Doing, Slot};
-use super::session;
+use super::session::{self, Ended};
 use crate::gucs;
 
 /// How often an idle worker looks whether it stands in somebody's way; no query.
@@ -78,11 +78,16 @@ impl Resident {
             }
             let timeout = look_at.saturating_duration_since(Instant::now()).min(TICK);
             let readable = self.engine.as_ref().map(Engine::readable);
-            if session::wait(readable, timeout, || {
+            match session::wait(readable, timeout, || {
                 self.engine.iter_mut().for_each(Engine::last_words)
             }) {
-                look_at = Instant::now();
-                self.engine.iter_mut().for_each(Engine::woken);
+                Ended::Woken => {
+                    look_at = Instant::now();
+                    self.engine.iter_mut().for_each(Engine::woken);
+                }
+                // An answer frees rows of its own connection at most, and that when it is written down.
+                Ended::Readable => look_at = Instant::now(),
+                Ended::TimedOut => {}
             }
         }
     }

@@ -223,10 +223,19 @@ pub fn show_activity(doing: Option<&CStr>) {
     unsafe { pg_sys::pgstat_report_activity(state, text) };
 }
 
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Somebody set our latch: a commit, a signal. Whether there is something to read as well shows in the next wait.
+    Woken,
+    Readable,
+    TimedOut,
+}
+
 /// Waits for a wake, for `readable`, or for `timeout`; then does what signals asked for. SIGTERM ends the process here, after
-/// `last_words`, which may use transactions. Never called inside a transaction. Returns whether it was woken before the timeout.
-pub fn wait(readable: Option<RawFd>, timeout: Duration, last_words: impl FnOnce()) -> bool {
-    let woken = wait_for_events(readable, timeout);
+/// `last_words`, which may use transactions. Never called inside a transaction.
+pub fn wait(readable: Option<RawFd>, timeout: Duration, last_words: impl FnOnce()) -> Ended {
+    let ended = wait_for_events(readable, timeout);
     // SAFETY: flags of our signal handler, read and written on the main thread. SIGTERM is set aside for as long as the last words
     // take (every lock in them has a timeout); a second one ends them.
     unsafe {
@@ -247,7 +256,7 @@ pub fn wait(readable: Option<RawFd>, timeout: Duration, last_words: impl FnOnce(
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
         }
     }
-    woken
+    ended
 }
 
 /// The same for a backend inside a transaction: open to cancellation, and settings stay as they are.
@@ -256,7 +265,7 @@ pub fn wait_interruptibly(timeout: Duration) {
     check_for_interrupts!();
 }
 
-fn wait_for_events(readable: Option<RawFd>, timeout: Duration) -> bool {
+fn wait_for_events(readable: Option<RawFd>, timeout: Duration) -> Ended {
     let millis = i64::try_from(timeout.as_millis())
         .unwrap_or(i64::MAX)
         .clamp(0, 3_600_000);
@@ -280,7 +289,14 @@ fn wait_for_events(readable: Option<RawFd>, timeout: Duration) -> bool {
         }
         happened
     };
-    happened.cast_unsigned() & (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE) != 0
+    let happened = happened.cast_unsigned();
+    if happened & pg_sys::WL_LATCH_SET != 0 {
+        Ended::Woken
+    } else if happened & pg_sys::WL_SOCKET_READABLE != 0 {
+        Ended::Readable
+    } else {
+        Ended::TimedOut
+    }
 }
 
 /// The name of the database, inside or outside a transaction. Empty where it is being dropped.
