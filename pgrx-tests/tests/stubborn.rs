@@ -105,3 +105,31 @@ fn a_row_that_cannot_be_claimed_stops_nobody() {
     assert_eq!(db.count("queued"), 1);
     assert_eq!(sim.partner_names("Among").len(), 49);
 }
+
+/// One that is urgent and comes in the middle of a backlog neither: the claims that begin with it go on behind it.
+#[test]
+fn an_urgent_row_that_cannot_be_claimed_stops_nobody() {
+    let bench = Bench::builder().setting("etl.batch_rows", "5").start();
+    let (mut db, sim) = (bench.client(), bench.sim());
+    sim.inject(
+        Fault::new(Effect::Delay {
+            before_ms: 20,
+            after_ms: 0,
+        })
+        .on("res.partner", "load"),
+    );
+    db.run(
+        "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key)
+           SELECT 'res.partner', 'create', jsonb_build_object('name', 'Behind ' || i), 'behind-' || i FROM generate_series(1, 1500) i",
+    );
+    eventually(PATIENCE, "the lap to have begun", || db.count("done") > 0);
+    db.run(
+        "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, priority)
+           VALUES ('res.partner', 'create', '{\"name\": \"Urgent\"}', 'urgent', 9);
+         ALTER TABLE ops.odoo_outbox ADD CONSTRAINT spoken_against CHECK (idempotency_key <> 'urgent' OR status = 'queued' AND attempts = 0) NOT VALID",
+    );
+    eventually(Duration::from_secs(120), "all the others", || {
+        db.count("done") == 1_500
+    });
+    assert_eq!(db.count("queued"), 1);
+}
