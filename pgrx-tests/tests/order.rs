@@ -294,3 +294,51 @@ fn a_record_that_is_deleted_and_made_again_is_there() {
         (&json!(false), &json!("New"), &json!("1"))
     );
 }
+
+/// While a claim is on its way a user gives a row to another record, or puts it off: it is not sent as what it was.
+#[test]
+fn a_row_that_changes_under_a_claim_is_judged_anew() {
+    let bench = Bench::ready();
+    let (mut db, sim) = (bench.client(), bench.sim());
+    db.run("SELECT etl.pause()");
+    let mut send =
+        |name: &str| db.enqueue("res.partner", "upsert", json!({"name": name}), Some(name));
+    let (first, moved, put_off, other) = (send("ada"), send("bob"), send("carol"), send("dora"));
+    db.run(&format!(
+        "UPDATE ops.odoo_outbox SET next_run_at = now() + interval '1 hour' WHERE id = {first}"
+    ));
+    // Whoever claims reads the outbox through a policy that waits for us, between its snapshot and its locks.
+    db.run(
+        "CREATE FUNCTION public.gate() RETURNS bool LANGUAGE plpgsql VOLATILE SECURITY DEFINER AS $$ BEGIN
+           PERFORM pg_advisory_xact_lock_shared(4242); RETURN true; END $$;
+         ALTER TABLE ops.odoo_outbox ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY open ON ops.odoo_outbox TO etl_worker USING (true);
+         CREATE POLICY gate ON ops.odoo_outbox AS RESTRICTIVE FOR UPDATE TO etl_worker USING (public.gate());
+         SELECT pg_advisory_lock(4242)",
+    );
+    let mut other_session = bench.client();
+    other_session.run("SELECT etl.resume()");
+    eventually(PATIENCE, "a claim to wait at the gate", || {
+        db.one::<i64>(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4242 AND NOT granted",
+            &[],
+        ) > 0
+    });
+    db.run(&format!(
+        "UPDATE ops.odoo_outbox SET record_key = 'ada' WHERE id = {moved};
+         UPDATE ops.odoo_outbox SET next_run_at = now() + interval '1 hour' WHERE id = {put_off};
+         SELECT pg_advisory_unlock(4242)"
+    ));
+    db.await_status(other, "done");
+    for id in [first, moved, put_off] {
+        let row = db.row(id);
+        assert_eq!((row.status.as_str(), row.attempts), ("queued", 0), "{id}");
+    }
+    db.run(&format!(
+        "UPDATE ops.odoo_outbox SET next_run_at = now() WHERE id IN ({first}, {put_off})"
+    ));
+    for id in [first, moved, put_off] {
+        db.await_status(id, "done");
+    }
+    assert_eq!(sim.partner("bob")["name"], "bob");
+}

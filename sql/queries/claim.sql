@@ -52,7 +52,9 @@ may AS MATERIALIZED (
 got AS MATERIALIZED (
   SELECT o.id, CASE WHEN pg_column_compression(o.payload) IS NULL THEN pg_column_size(o.payload)
                     ELSE octet_length(o.payload::text) END AS bytes,
-         o.operation = 'call' AND NOT o.payload ? 'unless' AS once
+         o.operation = 'call' AND NOT o.payload ? 'unless' AS once,
+         -- As they are now, when they are locked. What was judged above is as old as this statement's snapshot.
+         q.key_hash AS k, q.due <= clock_timestamp() AS due
   FROM ops.odoo_outbox o JOIN etl.queue q ON q.id = o.id
   WHERE o.id = ANY (ARRAY(SELECT m.id FROM may m WHERE m.nth - 2000 <= $14))
     AND o.status = 'queued' AND coalesce(o.connection, 'odoo') = $1
@@ -60,11 +62,13 @@ got AS MATERIALIZED (
       AND h.deletes_only AND h.until > now() AND h.after_id < o.id))
   FOR UPDATE OF o, q SKIP LOCKED
 ),
--- What was got together with all older rows of its key. Nothing else counts below: rows that cannot go would use up what is wanted.
+-- What was got as it was judged, together with all older rows of its key. Nothing else counts below: rows that cannot go would use up
+-- what is wanted.
 ready AS MATERIALIZED (
   SELECT x.* FROM (
     SELECT m.id, m.k, m.lot, m.rank, m.own, m.fresh, m.follows, g.bytes, g.once,
-           bool_and(g.id IS NOT NULL) OVER (PARTITION BY coalesce(m.k, m.id), m.k IS NULL ORDER BY m.id) AS all_got
+           bool_and(g.id IS NOT NULL AND g.due AND g.k IS NOT DISTINCT FROM m.k)
+             OVER (PARTITION BY coalesce(m.k, m.id), m.k IS NULL ORDER BY m.id) AS all_got
     FROM may m LEFT JOIN got g ON g.id = m.id WHERE m.nth - 2000 <= $14) x
   WHERE x.all_got
 ),
