@@ -66,10 +66,11 @@ got AS MATERIALIZED (
 -- what is wanted.
 ready AS MATERIALIZED (
   SELECT x.* FROM (
-    SELECT m.id, m.k, m.lot, m.rank, m.own, m.fresh, m.follows, g.bytes, g.once,
-           bool_and(g.id IS NOT NULL AND g.due AND g.k IS NOT DISTINCT FROM m.k)
-             OVER (PARTITION BY coalesce(m.k, m.id), m.k IS NULL ORDER BY m.id) AS all_got
-    FROM may m LEFT JOIN got g ON g.id = m.id WHERE m.nth - 2000 <= $14) x
+    -- From the window and not from the few of it that the planner expects here: it would compare each with each.
+    SELECT w.id, w.k, w.lot, w.rank, w.own, w.fresh, w.follows, g.bytes, g.once,
+           bool_and(g.id IS NOT NULL AND g.due AND g.k IS NOT DISTINCT FROM w.k)
+             OVER (PARTITION BY coalesce(w.k, w.id), w.k IS NULL ORDER BY w.id) AS all_got
+    FROM win w LEFT JOIN got g ON g.id = w.id) x
   WHERE x.all_got
 ),
 -- What is cut off for its bytes or its number is the least urgent. Rows that come along have some room more.
