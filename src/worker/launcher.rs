@@ -15,8 +15,8 @@ use pgrx::prelude::*;
 use super::roster;
 use super::session;
 
-/// How often the list of databases is read.
-const ROUND: Duration = Duration::from_secs(5);
+/// How often the list of databases is read: a worker that is missing for any reason is back within 5 s, its start included.
+const ROUND: Duration = Duration::from_secs(3);
 /// Between a worker's end and the next one.
 const RESTART: Duration = Duration::from_secs(1);
 

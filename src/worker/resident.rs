@@ -15,7 +15,7 @@ use crate::gucs;
 /// How often an idle worker looks whether it stands in somebody's way; no query.
 const TICK: Duration = Duration::from_secs(1);
 /// How often a worker looks whether it can begin: a restore sets up without waking anybody.
-const NOT_YET: Duration = Duration::from_secs(5);
+const NOT_YET: Duration = Duration::from_secs(4);
 
 /// Entry point. The argument holds the database's OID and the number of our slot.
 #[pg_guard]

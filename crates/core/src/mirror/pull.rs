@@ -72,7 +72,9 @@ pub struct Pull {
     listed_to: i64,
     listing: bool,
     listed_all: bool,
-    /// Pages that wait to be asked for.
+    /// Listed records that no page was asked for yet, ascending.
+    listed: VecDeque<i64>,
+    /// Pages that are to be asked for once more.
     pages: VecDeque<Vec<i64>>,
     /// Ids whose fate is not known.
     lost: Vec<i64>,
@@ -94,6 +96,7 @@ impl Pull {
             listed_to: after,
             listing: false,
             listed_all: false,
+            listed: VecDeque::new(),
             pages: VecDeque::new(),
             lost: Vec::new(),
             again: BTreeSet::new(),
@@ -113,19 +116,28 @@ impl Pull {
             return None;
         }
         // The next stretch is listed while the last pages of this one are on their way.
-        let ask = if !self.listing && !self.listed_all && self.pages.len() < calls.max(1) {
-            self.listing = true;
-            Ask::List {
-                after: self.listed_to,
-            }
-        } else if let Some(ids) = self.pages.pop_front() {
-            Ask::Page { ids }
-        } else if !self.lost.is_empty() {
-            let ids: Vec<i64> = self.lost.drain(..self.lost.len().min(FATES)).collect();
-            Ask::Fate { ids }
-        } else {
-            return None;
-        };
+        let ask =
+            if !self.listing && !self.listed_all && self.listed.len() < calls.max(1) * self.rows {
+                self.listing = true;
+                Ask::List {
+                    after: self.listed_to,
+                }
+            } else if let Some(ids) = self.pages.pop_front() {
+                Ask::Page { ids }
+            } else if !self.listed.is_empty() {
+                // As large as pages may be by now, and not as they were when the list came.
+                let ids: Vec<i64> = self
+                    .listed
+                    .drain(..self.listed.len().min(self.rows))
+                    .collect();
+                self.open(&ids);
+                Ask::Page { ids }
+            } else if !self.lost.is_empty() {
+                let ids: Vec<i64> = self.lost.drain(..self.lost.len().min(FATES)).collect();
+                Ask::Fate { ids }
+            } else {
+                return None;
+            };
         self.out += 1;
         Some(ask)
     }
@@ -137,10 +149,7 @@ impl Pull {
         self.out = self.out.saturating_sub(1);
         self.listed_to = upto;
         self.listed_all = upto == i64::MAX;
-        for ids in read.chunks(self.rows) {
-            self.open(ids);
-            self.pages.push_back(ids.to_vec());
-        }
+        self.listed.extend(read);
         self.lost_sight_of(lost);
     }
 
@@ -205,7 +214,7 @@ impl Pull {
     /// Whether a list was asked for.
     #[must_use]
     pub fn has_listed(&self) -> bool {
-        self.listing || !self.pages.is_empty() || self.listed_all
+        self.listing || !self.listed.is_empty() || !self.pages.is_empty() || self.listed_all
     }
 
     /// Questions that are not answered yet.
@@ -217,16 +226,23 @@ impl Pull {
     /// Whether nothing is left to ask.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.listed_all && self.out == 0 && self.pages.is_empty() && self.lost.is_empty()
+        self.listed_all
+            && self.out == 0
+            && self.listed.is_empty()
+            && self.pages.is_empty()
+            && self.lost.is_empty()
     }
 
     /// Every record up to this id is merged: where another process may go on.
     #[must_use]
     pub fn safe_to(&self) -> i64 {
-        let listed = self.listed_to;
-        self.open
-            .first_key_value()
-            .map_or(listed, |(first, _)| listed.min(first - 1))
+        let waits = self.listed.front().copied();
+        let open = self.open.first_key_value().map(|(first, _)| *first);
+        [waits, open]
+            .into_iter()
+            .flatten()
+            .map(|first| first - 1)
+            .fold(self.listed_to, i64::min)
     }
 
     /// What the mirror has, or had, and Odoo did not show.
