@@ -4,24 +4,22 @@
 //! Request and reply go through a piece of shared memory, so that a caller in REPEATABLE READ gets its answer too. The worker has
 //! a lock timeout and the caller a deadline, so that a lock that the caller holds and the worker needs ends in an answer.
 
+mod pull;
+
 use std::os::raw::c_char;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use pg_etl_core::mirror::columns;
-use pg_etl_core::odoo;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 
+use super::asking::{describe, test};
 use super::engine::{Engine, Limits};
 use super::ground::{self, Ground};
-use super::intake::{Duties, as_json};
+use super::intake::Duties;
 use super::{roster, session};
-use crate::connections::{secret, store as connections};
 use crate::error::complain;
-use crate::mirror::store as mirror;
 
 /// Bytes of the shared piece: header and text.
 const SIZE: usize = 64 * 1024;
@@ -31,9 +29,6 @@ const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Turns that end at a lock before the errand says so and stops.
 const LOCKED_OUT: u32 = 2;
-
-/// Turns in a row in which something fails before a pull says so and stops; whoever comes next tries again.
-const MOST_TROUBLES: u32 = 5;
 
 const ASKED: u32 = 0;
 const ANSWERED: u32 = 1;
@@ -346,7 +341,7 @@ pub extern "C-unwind" fn errand_main(argument: pg_sys::Datum) {
     } else if let Some(connection) = request.get("describe").and_then(Value::as_str) {
         describe(connection, &request)
     } else if let Some(mirrors) = request.get("pull") {
-        pull(mirrors, &request, deadline)
+        pull::pull(mirrors, &request, deadline)
     } else {
         drain(
             shared,
@@ -453,150 +448,4 @@ fn waiting_rows() -> Option<i64> {
         crate::reading::one(query, &[])
     });
     counted.ok().flatten()
-}
-
-/// Pulls mirrors, or waits for whoever does: the resident worker may have begun already.
-fn pull(mirrors: &Value, request: &Value, deadline: Instant) -> Value {
-    if !crate::gucs::enabled() {
-        return json!({"error": "etl.enabled is off: nothing is pulled"});
-    }
-    if let Err(why) = stands() {
-        return json!({"error": why});
-    }
-    let wanted: Vec<(String, String)> = serde_json::from_value(mirrors.clone()).unwrap_or_default();
-    let mode = request
-        .get("mode")
-        .and_then(Value::as_str)
-        .unwrap_or("changes");
-    let since = match session::transaction(|| mirror::ask(&wanted, mode)) {
-        Ok(since) => since,
-        Err(aborted) => return json!({"error": aborted.message}),
-    };
-    let limits = Limits {
-        max_rows: Some(0),
-        deadline: Some(deadline),
-    };
-    let mut engine = match Engine::start(
-        limits,
-        Duties {
-            mirrors: Some(wanted.clone()),
-            backfills: false,
-        },
-    ) {
-        Ok(engine) => engine,
-        Err(message) => return json!({"error": message}),
-    };
-    let mut troubles = 0;
-    let note = loop {
-        let turn = engine.turn();
-        session::show_activity(engine.pulling().as_deref());
-        let trouble = turn.as_ref().err().or(engine.trouble()).cloned();
-        troubles = if trouble.is_some() { troubles + 1 } else { 0 };
-        let wait = turn.unwrap_or(Duration::from_millis(200));
-        if !engine.awaits_answers() {
-            match session::transaction(|| mirror::ended(&wanted, since)) {
-                Ok(true) => break None,
-                Ok(false) => {}
-                Err(aborted) => break Some(aborted.message),
-            }
-            // What one mirror or connection cannot do keeps the others from nothing.
-            if let (Some(closed), false) = (engine.closed(&wanted), engine.can_pull()) {
-                break Some(format!(
-                    "connection \"{closed}\" cannot be used now: see etl.connections_status"
-                ));
-            }
-            if troubles >= MOST_TROUBLES {
-                break trouble.map(|aborted| aborted.message);
-            }
-        }
-        if engine.is_over() || !session::database_is_free() {
-            // What is merged stays merged; whoever comes next goes on behind it.
-            break Some("max_time is over; the next pull goes on from here".to_owned());
-        }
-        let readable = Some(engine.readable());
-        session::wait(readable, wait.min(Duration::from_millis(100)), || {});
-    };
-    session::show_activity(None);
-    let runs = session::transaction(|| mirror::runs(&wanted, since));
-    match runs {
-        Ok(runs) => json!({"mirrors": runs, "note": note}),
-        Err(aborted) => json!({"error": aborted.message}),
-    }
-}
-
-/// Asks Odoo what a mirror of a model would consist of.
-fn describe(connection: &str, request: &Value) -> Value {
-    let client = match client(connection) {
-        Ok(client) => Arc::new(client),
-        Err(message) => return json!({"error": message, "class": "misconfigured"}),
-    };
-    let model = request
-        .get("model")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    let chosen: Option<Vec<String>> = request
-        .get("fields")
-        .and_then(|fields| serde_json::from_value(fields.clone()).ok());
-    let asked = Arc::clone(&client);
-    let fields = on_a_thread(move || {
-        let fresh = asked.refreshed_fields(&model);
-        fresh.unwrap_or_else(|| asked.fields(&model))
-    });
-    let kept = session::transaction(|| {
-        connections::keep_fields(connection, client.take_new_fields());
-    });
-    match (fields, kept) {
-        (Some(Ok(fields)), Ok(())) => {
-            let (columns, skipped) = as_json(&columns(&fields, chosen.as_deref()));
-            let described = fields.some_to_json(chosen.as_deref().unwrap_or_default());
-            json!({"columns": columns, "skipped": skipped, "fields": described})
-        }
-        (Some(Err(failure)), _) => json!({
-            "error": failure.message, "class": failure.class.name(), "remedy": failure.remedy,
-        }),
-        (None, _) => json!({"error": "the question failed inside pg_etl", "class": "bug"}),
-        (_, Err(aborted)) => json!({"error": aborted.message, "class": "bug"}),
-    }
-}
-
-/// A client of a connection. The secret is read in a transaction.
-fn client(connection: &str) -> Result<odoo::Client, String> {
-    let prepared = session::transaction(|| {
-        let look = connections::look()
-            .into_iter()
-            .find(|look| look.name == connection);
-        let Some(look) = look else {
-            return Err("the connection does not exist yet (a background worker sees committed settings only), or is not of kind odoo".to_owned());
-        };
-        let reference = look.secret.clone().ok_or("the connection has no secret")?;
-        Ok((secret::read(&reference)?, look))
-    });
-    let (secret, look) = prepared.map_err(|aborted| aborted.message)??;
-    let endpoint =
-        odoo::Endpoint::parse(&look.url, &look.options).map_err(|error| error.message)?;
-    odoo::Client::new(endpoint, secret, super::lane::client_settings(None))
-        .map_err(|failure| failure.message)
-}
-
-/// Asks outside of any transaction, on a thread. `None`: it failed inside.
-fn on_a_thread<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let mut pool = super::pool::Pool::start().ok()?;
-    pool.submit(move |emit| emit(ask()));
-    loop {
-        match pool.take().pop() {
-            Some(answer) => return answer.ok(),
-            None => session::wait(Some(pool.readable()), Duration::from_secs(1), || {}),
-        };
-    }
-}
-
-/// Asks an endpoint how it is.
-fn test(connection: &str) -> Value {
-    let wrong = |class: &str, message: String| json!({"ok": false, "error": {"class": class, "message": message}});
-    match client(connection) {
-        Ok(client) => on_a_thread(move || odoo::test_connection(&client, &[]))
-            .unwrap_or_else(|| wrong("bug", "the test failed inside pg_etl".to_owned())),
-        Err(message) => wrong("misconfigured", message),
-    }
 }

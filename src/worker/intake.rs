@@ -1,24 +1,22 @@
 //! Pulling from Odoo: one mirror of a connection at a time, its pages side by side. A page is merged in a transaction of its own as
 //! soon as it is there; what to ask next is decided by [`Pull`].
 
+mod merge;
+
 use std::collections::VecDeque;
 use std::ffi::CString;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pg_etl_core::breaker::Asked;
 use pg_etl_core::failure::{ErrorClass, Failure};
-use pg_etl_core::mirror::{
-    Ask, Column, Columns, Fate, MirrorConfig, Mode, Page, Pull, STRETCH, Scope, columns, next_floor,
-};
-use pg_etl_core::odoo::Client;
+use pg_etl_core::mirror::{Column, Columns, MirrorConfig, Mode, Pull, Scope, next_floor};
 use serde_json::{Value, json};
 
 use super::claiming::prepare;
 use super::engine::Engine;
-use super::job::Finished;
 use super::learning::Teaches;
+use super::question::{Read, Reading};
 use super::session::{Aborted, transaction};
 use super::settling::is_passing;
 use crate::mirror::store::{self, Differences, Mirror};
@@ -26,12 +24,6 @@ use crate::track::{self, Backfill};
 
 /// How often it is looked which mirrors are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Failures of a question that are asked again within a run.
-const MOST_TRIES: u32 = 3;
-/// Records that a run can be without before it is given up.
-const MOST_UNREAD: usize = 100;
-/// Ids that a comparison names of each kind.
-const SHOWN: usize = 1_000;
 /// Waits while enough of a backfill is in the queue.
 const BACKFILL_WAITS: Duration = Duration::from_millis(500);
 
@@ -42,26 +34,6 @@ pub struct Duties {
     pub mirrors: Option<Vec<(String, String)>>,
     /// Whether it enqueues what tracked tables had before.
     pub backfills: bool,
-}
-
-/// What a question was answered.
-pub enum Answer {
-    /// With the names of all fields that Odoo has.
-    Described(Columns, Vec<String>),
-    Listed(Vec<i64>),
-    Read(Page),
-    Fates(Vec<(i64, Fate)>),
-}
-
-/// A question that came back.
-pub struct Read {
-    run: i64,
-    /// `None`: for the fields.
-    ask: Option<Ask>,
-    result: Result<Answer, Failure>,
-    took: Duration,
-    /// The server's clock at this moment, where it told.
-    clock: Option<SystemTime>,
 }
 
 /// The open run of a connection.
@@ -109,77 +81,6 @@ impl Intake {
         self.on_the_wire() == 0
             && self.answers.is_empty()
             && (self.failure.is_some() || (self.columns.is_some() && self.pull.is_over()))
-    }
-}
-
-/// A question on its way, on a thread.
-struct Reading {
-    client: Arc<Client>,
-    scope: Arc<Scope>,
-    columns: Option<Arc<Vec<Column>>>,
-    chosen: Option<Vec<String>>,
-    mode: Mode,
-    /// What is known of the fields may be wrong.
-    anew: bool,
-    ask: Option<Ask>,
-    run: i64,
-}
-
-impl Reading {
-    fn run(self, connection: String) -> Finished {
-        let at = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| self.answer()));
-        let result = result.unwrap_or_else(|_| {
-            Err(Failure::new(
-                ErrorClass::Bug,
-                "a defect in pg_etl stopped this pull; the server log has its place",
-            ))
-        });
-        Finished::Read {
-            connection,
-            read: Box::new(Read {
-                run: self.run,
-                ask: self.ask,
-                result,
-                took: at.elapsed(),
-                clock: self.client.clock(),
-            }),
-        }
-    }
-
-    fn answer(&self) -> Result<Answer, Failure> {
-        let columns = || self.columns.as_deref().map_or(&[][..], Vec::as_slice);
-        match &self.ask {
-            None => {
-                let model = &self.scope.model;
-                // Once a run that meets every record, and after one that failed, a field is found that came or went.
-                let fields = if self.mode.lists_all() || self.anew {
-                    self.client.refreshed_fields(model)
-                } else {
-                    None
-                };
-                let fields = fields.unwrap_or_else(|| self.client.fields(model))?;
-                let known = fields.names().map(str::to_owned).collect();
-                Ok(Answer::Described(
-                    self::columns(&fields, self.chosen.as_deref()),
-                    known,
-                ))
-            }
-            Some(Ask::List { after }) => {
-                let floor = match &self.mode {
-                    Mode::Changes { floor } => Some(floor.as_str()),
-                    Mode::Full | Mode::Reconcile | Mode::Verify => None,
-                };
-                self.scope
-                    .list(&self.client, floor, *after)
-                    .map(Answer::Listed)
-            }
-            Some(Ask::Page { ids }) => self
-                .scope
-                .page(&self.client, columns(), ids)
-                .map(Answer::Read),
-            Some(Ask::Fate { ids }) => self.scope.fates(&self.client, ids).map(Answer::Fates),
-        }
     }
 }
 
@@ -506,185 +407,6 @@ impl Engine {
         self.mirrors_at = None;
         Ok(true)
     }
-}
-
-impl Intake {
-    /// What a comparison found: at most [`SHOWN`] ids of each kind, and how many there are.
-    fn found(&self) -> Value {
-        let mut found = json!({"checked": self.rows});
-        let odd = &self.findings;
-        for (name, ids) in [
-            ("missing", &odd.missing),
-            ("extra", &self.extra),
-            ("different", &odd.different),
-            ("behind", &odd.behind),
-        ] {
-            found[name] = json!(ids.iter().take(SHOWN).collect::<Vec<_>>());
-            if ids.len() > SHOWN {
-                found[format!("{name}_count")] = json!(ids.len());
-            }
-        }
-        found
-    }
-
-    fn take(&mut self, ask: Option<&Ask>, answer: Answer, took: Duration) -> Result<(), Aborted> {
-        let run = self.run;
-        match (ask, answer) {
-            (None, Answer::Described(described, known)) => {
-                self.describing = false;
-                let (columns, skipped) = as_json(&described);
-                self.names =
-                    transaction(|| store::notice_drift(&self.mirror, columns, skipped, known))?;
-                let taken =
-                    |column: &Column| column.name == "id" || self.names.contains(&column.name);
-                let columns = described.columns.into_iter().filter(taken).collect();
-                self.columns = Some(Arc::new(columns));
-            }
-            (Some(Ask::List { after }), Answer::Listed(ids)) => {
-                let upto = match ids.last() {
-                    Some(last) if ids.len() >= STRETCH => *last,
-                    _ => i64::MAX,
-                };
-                let (missing, lost) = if self.pull.mode().lists_all() {
-                    transaction(|| store::compare(&self.mirror, *after, upto, &ids))?
-                } else {
-                    (Vec::new(), Vec::new())
-                };
-                match self.pull.mode() {
-                    Mode::Reconcile => self.pull.listed(upto, &missing, &lost),
-                    Mode::Full | Mode::Verify | Mode::Changes { .. } => {
-                        self.pull.listed(upto, &ids, &lost);
-                    }
-                }
-            }
-            (Some(Ask::Page { ids }), Answer::Read(page)) if *self.pull.mode() == Mode::Verify => {
-                let (floor, overlap) = (self.floor.as_deref(), self.config.overlap);
-                let odd = transaction(|| {
-                    store::differences(&self.mirror, &self.names, &page.rows, floor, overlap)
-                })?;
-                self.findings.missing.extend(odd.missing);
-                self.findings.different.extend(odd.different);
-                self.findings.behind.extend(odd.behind);
-                self.rows += page.ids.len();
-                // What was deleted while it was listed is no difference.
-                self.pull.paged(ids, &[], took);
-            }
-            (Some(Ask::Page { ids }), Answer::Read(page)) => {
-                let absent: Vec<i64> = absent(ids, &page.ids);
-                transaction(|| {
-                    store::merge(&self.mirror, run, &self.names, &page.rows, page.ids.len());
-                })?;
-                self.pull.paged(ids, &absent, took);
-                // Should this fail, a little is read twice after a crash.
-                let reached = self.pull.safe_to();
-                transaction(|| store::reached(&self.mirror, run, reached))?;
-                self.rows += page.ids.len();
-                if page.newest > self.newest {
-                    self.newest = page.newest;
-                }
-            }
-            (Some(Ask::Fate { ids }), Answer::Fates(fates)) => {
-                let of = |wanted: &[Fate]| -> Vec<i64> {
-                    fates
-                        .iter()
-                        .filter(|(_, fate)| wanted.contains(fate))
-                        .map(|(id, _)| *id)
-                        .collect()
-                };
-                if *self.pull.mode() == Mode::Verify {
-                    self.extra
-                        .extend(of(&[Fate::Deleted, Fate::Hidden, Fate::Outside]));
-                    // What is there was made meanwhile, or hidden for a moment.
-                    let _ = self.pull.told(ids, &[]);
-                    return Ok(());
-                }
-                let (deleted, hidden) = (of(&[Fate::Deleted]), of(&[Fate::Hidden, Fate::Outside]));
-                transaction(|| store::mark_gone(&self.mirror, run, &deleted, &hidden))?;
-                if !self.pull.told(ids, &of(&[Fate::There])) {
-                    self.failure = Some(
-                        Failure::new(
-                            ErrorClass::Server,
-                            "Odoo's pages lack records that its list has",
-                        )
-                        .with_remedy("The checkpoint was not moved: nothing is lost. Look for an override of search_read in Odoo."),
-                    );
-                }
-            }
-            // A thread answers what it was asked.
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A question was not answered. One about several records is asked again in halves where it is too large, or something about one of
-    /// them is wrong: the others hold nothing up.
-    fn fail(&mut self, ask: Option<Ask>, failure: Failure) {
-        let divides = matches!(
-            failure.class,
-            ErrorClass::TooLarge | ErrorClass::Invalid | ErrorClass::Server
-        );
-        let alone = matches!(&ask, Some(Ask::Page { ids }) if ids.len() == 1);
-        let of_page = matches!(&ask, Some(Ask::Page { .. }));
-        if let (true, true, Some(Ask::Page { ids })) = (divides, alone, &ask) {
-            self.unread.extend(ids);
-            self.unread_because.get_or_insert(failure);
-            self.pull.paged(&ids.clone(), &[], Duration::ZERO);
-            if self.unread.len() > MOST_UNREAD {
-                self.failure = self.unread_because.clone();
-            }
-            return;
-        }
-        let asked_again = self.ask_again(ask, divides && of_page);
-        if divides && of_page {
-            return;
-        }
-        let passing = matches!(
-            failure.class,
-            ErrorClass::Unknown | ErrorClass::Conflict | ErrorClass::Server
-        );
-        let waits = matches!(
-            failure.class,
-            ErrorClass::Throttled | ErrorClass::Unreachable | ErrorClass::Misconfigured
-        );
-        // The connection itself says when it can be used again.
-        if waits && asked_again {
-            return;
-        }
-        self.tries += 1;
-        if !asked_again || !passing || self.tries >= MOST_TRIES {
-            self.failure.get_or_insert(failure);
-        }
-    }
-
-    /// What was answered could not be written down.
-    fn fail_to_write(&mut self, ask: Option<Ask>, failure: Failure) {
-        let asked_again = self.ask_again(ask, false);
-        self.tries += 1;
-        let passing = failure.class == ErrorClass::Conflict;
-        if !asked_again || !passing || self.tries >= MOST_TRIES {
-            self.failure.get_or_insert(failure);
-        }
-    }
-
-    fn ask_again(&mut self, ask: Option<Ask>, divided: bool) -> bool {
-        match ask {
-            None => {
-                self.describing = false;
-                true
-            }
-            Some(ask) => self.pull.failed(ask, divided),
-        }
-    }
-}
-
-/// Ids of the first, ascending list that the second lacks.
-fn absent(asked: &[i64], read: &[i64]) -> Vec<i64> {
-    let read: std::collections::BTreeSet<i64> = read.iter().copied().collect();
-    asked
-        .iter()
-        .copied()
-        .filter(|id| !read.contains(id))
-        .collect()
 }
 
 /// Columns, and what has none, as `etl._notice_drift()` and `etl.mirror()` read them.

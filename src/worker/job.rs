@@ -10,7 +10,7 @@ use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::{self, Client, DeliverContext};
 use pg_etl_core::outbox::{Batch, OutboundConfig, Outcome};
 
-use super::intake::Read;
+use super::question::Read;
 
 /// What came back from a thread.
 pub enum Finished {

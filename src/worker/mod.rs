@@ -7,6 +7,7 @@
 //! * An ERROR inside a transaction aborts it and the worker goes on; a FATAL ends the process, and the launcher starts another.
 //! * State that matters is in tables: a worker that dies at any point loses nothing.
 
+mod asking;
 mod claiming;
 mod engine;
 mod errand;
@@ -20,6 +21,7 @@ mod line;
 mod memory;
 mod owner;
 mod pool;
+mod question;
 mod resident;
 mod roster;
 pub mod session;
