@@ -19,6 +19,7 @@ mod runs;
 mod schema;
 mod setup;
 mod track;
+mod two_way;
 mod worker;
 
 #[cfg(any(test, feature = "pg_test"))]

@@ -49,8 +49,13 @@ extension_sql_file!(
     requires = ["mirror"]
 );
 extension_sql_file!(
+    "../sql/schema/two_way.sql",
+    name = "two_way",
+    requires = ["track"]
+);
+extension_sql_file!(
     "../sql/schema/health.sql",
     name = "health",
-    requires = ["track"]
+    requires = ["two_way"]
 );
 extension_sql_file!("../sql/schema/grants.sql", name = "grants", finalize);

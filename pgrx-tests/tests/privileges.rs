@@ -99,11 +99,13 @@ const CALLABLE: [(&str, &[&str]); 3] = [
 ];
 
 /// What `etl.mirror()` and `etl.track()` call with the rights of whoever called them.
-const LENT_TO_ADMINS: [&str; 24] = [
+const LENT_TO_ADMINS: [&str; 30] = [
     "_adopt_mirror",
     "_arm",
+    "_capture_functions",
     "_capture_names",
     "_capture_source",
+    "_cast_expression",
     "_checked_key",
     "_chunk_source",
     "_create_mirror",
@@ -111,17 +113,21 @@ const LENT_TO_ADMINS: [&str; 24] = [
     "_forget_track",
     "_has_column",
     "_holds",
+    "_inward",
     "_is_whole",
     "_key_expression",
     "_make_sink",
     "_mirror_id",
     "_mirror_of",
+    "_mirror_table",
     "_mirror_type",
     "_must_be_set_up",
+    "_object_expression",
     "_qualified",
     "_register_mirror",
     "_register_track",
     "_tracks_of",
+    "_two_way_source",
     "_value_expression",
     "_write_capture",
 ];

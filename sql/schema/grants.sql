@@ -5,6 +5,8 @@ REVOKE ALL ON ALL PROCEDURES IN SCHEMA etl FROM PUBLIC;
 GRANT USAGE ON SCHEMA etl TO etl_reader, etl_worker;
 
 GRANT SELECT ON etl.instance, etl.connections, etl.connection_state, etl.model_fields, etl.queue, etl.claims, etl.holds, etl.links, etl.pulls, etl.schema_drift, etl.tracks TO etl_reader;
+-- Both values of what was changed on both sides.
+GRANT SELECT ON etl.conflicts TO etl_operator;
 GRANT EXECUTE ON FUNCTION etl.health(), etl.health_report() TO etl_reader;
 -- A function in a view is called with the reader's rights.
 GRANT EXECUTE ON FUNCTION etl._workers() TO etl_reader;
@@ -25,16 +27,18 @@ GRANT EXECUTE ON FUNCTION etl._must_be_set_up(), etl._describe(text, text, text[
 GRANT SELECT ON etl.audit_log TO etl_admin;
 
 -- etl.track() likewise: what it does to the table it does as the table's owner.
-GRANT EXECUTE ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint), etl.untrack(regclass, text, text),
+GRANT EXECUTE ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text), etl.untrack(regclass, text, text),
   etl.backfill(regclass, text, text), etl._key_expression(text, text[]), etl._value_expression(etl.tracks, text, jsonb), etl._tracks_of(text),
-  etl._capture_source(etl.tracks), etl._chunk_source(etl.tracks, text, text, text, text, text, text), etl._arm(etl.tracks), etl._register_track(etl.tracks), etl._make_sink(int), etl._capture_names(etl.tracks), etl._write_capture(etl.tracks),
-  etl._checked_key(regclass, text[]), etl._qualified(text), etl._forget_track(int) TO etl_admin;
+  etl._capture_source(etl.tracks), etl._chunk_source(etl.tracks, text, text, text, text, text), etl._arm(etl.tracks), etl._register_track(etl.tracks), etl._make_sink(int), etl._capture_names(etl.tracks), etl._write_capture(etl.tracks),
+  etl._checked_key(regclass, text[]), etl._qualified(text), etl._forget_track(int), etl._capture_functions(etl.tracks), etl._mirror_table(text, text), etl._inward(etl.tracks, regclass),
+  etl._two_way_source(etl.tracks, regclass), etl._object_expression(text[]), etl._cast_expression(text, text, text) TO etl_admin;
 GRANT EXECUTE ON FUNCTION etl.tracked_records(regclass, text, text) TO etl_reader;
 
 -- The worker: its own bookkeeping, and the doors it needs.
 GRANT SELECT ON etl.connections TO etl_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON etl.connection_state, etl.model_fields, etl.queue, etl.claims, etl.holds, etl.links, etl.pulls, etl.before_images,
-  etl.schema_drift TO etl_worker;
+  etl.schema_drift, etl.images, etl.held_back, etl.applying TO etl_worker;
+GRANT SELECT, INSERT ON etl.conflicts TO etl_worker;
 -- How far a backfill is, and no more: the mapping runs as the tables' owners.
 GRANT SELECT, UPDATE (backfill_asked_at, backfill_after, backfilled_rows, backfilled_at, backfill_error, backfill_not_before) ON etl.tracks TO etl_worker;
 GRANT SELECT, UPDATE ON etl.instance TO etl_worker;
@@ -44,11 +48,13 @@ GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, json
   etl._wake(), etl._owner_alive(bigint), etl._workers(), etl._library_version(),
   etl._must_be_set_up(), etl._is_set_up(), etl._odoo_id(jsonb), etl._key_hash(text, text, jsonb), etl._is_flat(jsonb), etl._due(timestamptz), etl._rebuild_queue(),
   etl._choose_namespace(), etl._move_in(), etl._mirror_key(text, text), etl._mirrors(), etl._table(text), etl._is_ours(regclass), etl._is_whole(regclass, text[]), etl._must_hold(text, text, bigint), etl._mirror_id(regclass), etl._has_column(regclass, text),
-  etl._columns(regclass, text[], text, bool), etl._merge(text, text, regclass, text[], json, bigint), etl._compare(regclass, bigint, bigint, bigint[]),
+  etl._columns(regclass, text[], text, bool), etl._merging(text, text, regclass), etl._is_echo(jsonb, text, text, jsonb), etl._merge(text, text, regclass, text[], json, bigint), etl._compare(regclass, bigint, bigint, bigint[]),
   etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint), etl._seconds(jsonb, text, float8), etl._unpause_mirrors(text, text),
   etl._differences(regclass, text[], json, timestamptz), etl._notice_drift(text, text, regclass, jsonb, jsonb, text[]), etl._mirror_of(text), etl._pull_due(etl.pulls, jsonb), etl._begin_pull(text, text, bigint),
   etl._end_pull(text, text, bigint, text, text, text, text),
-  etl._tracks_of(text), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text) TO etl_worker;
+  etl._tracks_of(text), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text),
+  etl._two_way(text, text), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
+  etl._looked(int, text, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._note_sent(int, text, bigint[]), etl._echoes(int) TO etl_worker;
 
 -- From here on the launcher may look for this database.
 SELECT etl._announce();

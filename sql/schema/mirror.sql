@@ -97,6 +97,13 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._mirrors() IS 'Every configured mirror, its table and its configuration.';
 
+-- API: Private. The table of a mirror, for whoever may not read the configuration; NULL where there is none.
+CREATE FUNCTION etl._mirror_table(connection text, model text) RETURNS regclass
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$ SELECT m.rel FROM etl._mirrors() m WHERE m.connection = $1 AND m.model = $2 $$;
+COMMENT ON FUNCTION etl._mirror_table(text, text) IS 'The table of a mirror.';
+ALTER FUNCTION etl._mirror_table(text, text) OWNER TO etl_worker;
+
 -- API: Private. The column that holds the record's id: odoo_id in tables of the old shape, else id.
 CREATE FUNCTION etl._mirror_id(rel regclass) RETURNS name
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -306,6 +313,12 @@ END
 $$;
 COMMENT ON FUNCTION etl._must_hold(text, text, bigint) IS 'Raises where a run is not the open one of its mirror any more.';
 
+-- API: Private. Says to etl._outbox_inserted() that a mirror is being written, until it is called without a table.
+CREATE FUNCTION etl._merging(connection text, model text, rel regclass) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT set_config('pg_etl.merging', CASE WHEN rel IS NULL THEN '' ELSE jsonb_build_object('rel', rel::oid::text, 'connection', connection, 'model', model)::text END, true) $$;
+COMMENT ON FUNCTION etl._merging(text, text, regclass) IS 'Says that a mirror is being written.';
+
 -- API: Private. Merges one page: rows that are as they were stay untouched, and the others are kept as they were before the run.
 -- `names` are the fields that were asked for; a table of the old shape keeps the whole record in its column raw as well. A table that was
 -- filled a moment ago has no statistics, and looks small enough to be scanned for each row of the page: its index is the right way always.
@@ -318,6 +331,7 @@ DECLARE
   stamp bool := etl._has_column(rel, 'synced_at') AND NOT 'synced_at' = ANY (names);
 BEGIN
   PERFORM etl._must_hold(connection, model, run);
+  PERFORM etl._merging(connection, model, rel);
   EXECUTE format($sql$
     WITH page AS MATERIALIZED (
       SELECT * FROM %1$s AS r(id bigint%2$s)
@@ -346,6 +360,7 @@ BEGIN
     etl._columns(rel, kept, 'm.'), etl._columns(rel, kept, 'p.'), etl._columns(rel, kept, ''), etl._columns(rel, kept, 'excluded.'),
     CASE WHEN stamp THEN ', synced_at' ELSE '' END, CASE WHEN stamp THEN ', now()' ELSE '' END)
   INTO inserted, updated USING page, run, connection, model, rel::text;
+  PERFORM etl._merging(connection, model, NULL);
 END
 $$;
 COMMENT ON FUNCTION etl._merge(text, text, regclass, text[], json, bigint) IS 'Merges a page of records into a mirror; leaves unchanged rows alone and keeps the others as they were.';
@@ -377,6 +392,7 @@ CREATE FUNCTION etl._mark_gone(connection text, model text, rel regclass, delete
 AS $$
 BEGIN
   PERFORM etl._must_hold(connection, model, run);
+  PERFORM etl._merging(connection, model, rel);
   EXECUTE format($sql$
     WITH before AS MATERIALIZED (
       SELECT m.%2$I AS id, to_jsonb(m) AS row FROM %1$s m
@@ -394,6 +410,7 @@ BEGIN
     SELECT count(*) FILTER (WHERE g.id = ANY ($1)), count(*) FILTER (WHERE NOT g.id = ANY ($1)) FROM marked g
     $sql$, rel, etl._mirror_id(rel))
   INTO marked_deleted, marked_hidden USING deleted, hidden, run, connection, model, rel::text;
+  PERFORM etl._merging(connection, model, NULL);
 END
 $$;
 COMMENT ON FUNCTION etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint) IS 'Marks rows of a mirror as deleted in Odoo or no longer shown.';
@@ -692,6 +709,11 @@ DECLARE
   before jsonb;
 BEGIN
   PERFORM etl._must_be_set_up();
+  IF EXISTS (SELECT FROM etl.tracks t WHERE t.connection = $2 AND t.model = $1 AND t.two_way IS NOT NULL) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('two-way tables take in what is pulled of %s', $1),
+      DETAIL = (SELECT string_agg(t.tab, ', ' ORDER BY t.tab) FROM etl.tracks t WHERE t.connection = $2 AND t.model = $1 AND t.two_way IS NOT NULL),
+      HINT = 'Track them without two_way first, or SELECT etl.untrack(…).';
+  END IF;
   UPDATE ops.odoo_sync_config c SET value = c.value - 'table', updated_at = now()
     FROM ops.odoo_sync_config was WHERE was.key = c.key AND c.key = etl._mirror_key($2, $1) AND c.value ? 'table' RETURNING was.value INTO before;
   IF NOT FOUND THEN
@@ -826,6 +848,7 @@ BEGIN
             WHERE a.attrelid = m.rel AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attname <> id
               AND (a.attname = ANY ((SELECT p.fields FROM etl.pulls p WHERE p.connection = m.connection AND p.model = m.model) || ARRAY['raw', 'synced_at'])
                    OR a.attname IN ('_etl_synced_at', '_etl_run_id', '_etl_deleted_at', '_etl_hidden_at')));
+  PERFORM etl._merging(m.connection, m.model, m.rel);
   FOR i IN SELECT b.* FROM etl.before_images b WHERE b.run_id = $1 ORDER BY b.id DESC LOOP
     IF etl._table(i.tab) IS DISTINCT FROM m.rel THEN
       stuck := stuck || i.inserted || ARRAY(SELECT (e ->> id)::bigint FROM jsonb_array_elements(i.rows) e);
@@ -845,6 +868,7 @@ BEGIN
     GET DIAGNOSTICS n = ROW_COUNT;
     restored := restored + n;
   END LOOP;
+  PERFORM etl._merging(m.connection, m.model, NULL);
   DELETE FROM etl.before_images b WHERE b.run_id = $1;
   IF r.meta -> 'checkpoint_before' IS NULL OR r.meta -> 'checkpoint_before' = 'null' THEN
     DELETE FROM ops.odoo_sync_checkpoints c WHERE c.key = etl._mirror_key(m.connection, m.model);
@@ -854,9 +878,11 @@ BEGIN
   UPDATE ops.odoo_sync_runs q SET meta = q.meta || jsonb_build_object('rolled_back_at', now()) WHERE q.id = $1;
   PERFORM etl._audit('rollback_run', $1::text, NULL, jsonb_build_object('model', m.model, 'removed', removed, 'restored', restored, 'not_undone', to_jsonb(stuck)));
   RETURN jsonb_build_object('run', $1, 'model', m.model, 'table', m.rel::text, 'removed', removed, 'restored', restored, 'not_undone', to_jsonb(stuck),
+    -- What it took into people's own tables is theirs now.
+    'taken_in', (SELECT coalesce(jsonb_object_agg(x.tab, x.records), '{}') FROM (SELECT t.tab, count(*) AS records FROM etl.images g JOIN etl.tracks t ON t.id = g.track WHERE g.run_id = $1 GROUP BY t.tab) x),
     'paused', format('pulls of %s wait until somebody asks: SELECT etl.request_pull(%L, %L);', m.model, m.model, m.connection));
 END
 $$;
 COMMENT ON FUNCTION etl.rollback_run(bigint) IS
-  'Puts a mirror back as it was before a run, and its checkpoint; not_undone are records that a later run has written. Its pulls wait until somebody asks for one. Runs of the last 7 days.';
+  'Puts a mirror back as it was before a run, and its checkpoint; not_undone are records that a later run has written, taken_in how many rows of two-way tables it wrote, which stay as they are. Its pulls wait until somebody asks for one. Runs of the last 7 days.';
 ALTER FUNCTION etl.rollback_run(bigint) OWNER TO etl_worker;

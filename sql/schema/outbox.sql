@@ -55,6 +55,7 @@ CREATE TABLE etl.links (
   odoo_id bigint NOT NULL,
   PRIMARY KEY (connection, model, digest)
 );
+CREATE INDEX links_odoo_id ON etl.links (connection, model, odoo_id);
 COMMENT ON TABLE etl.links IS 'The Odoo record of each record key that was delivered.';
 
 ALTER TABLE etl.queue ENABLE ROW LEVEL SECURITY;
@@ -110,6 +111,26 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._due(timestamptz) IS 'When a row is due, within reckonable bounds.';
 
+-- API: Private. Whether a row that came while a pull was writing to a mirror says what the mirror's row says: then a trigger on the mirror
+-- sends back what just came. Odoo's false, an empty text and NULL are one. `merging`: {"rel", "connection", "model"}.
+CREATE FUNCTION etl._is_echo(merging jsonb, connection text, model text, payload jsonb) RETURNS bool
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rel regclass := (merging ->> 'rel')::oid::regclass;
+  record jsonb;
+BEGIN
+  IF model <> merging ->> 'model' OR coalesce(connection, 'odoo') <> merging ->> 'connection' OR etl._odoo_id(payload) IS NULL THEN
+    RETURN false;
+  END IF;
+  EXECUTE format('SELECT CASE WHEN jsonb_typeof(j -> ''raw'') = ''object'' THEN j -> ''raw'' ELSE ''{}'' END || j FROM %s m CROSS JOIN to_jsonb(m) j WHERE m.%I = $1', rel, etl._mirror_id(rel))
+    INTO record USING etl._odoo_id(payload);
+  RETURN coalesce((SELECT bool_and(record ? f.key AND coalesce(nullif(nullif(f.value, 'false'), '""'), 'null') = coalesce(nullif(nullif(record -> f.key, 'false'), '""'), 'null'))
+                   FROM jsonb_each(payload) f WHERE f.key NOT IN ('id', 'odoo_id')), false);
+END
+$$;
+COMMENT ON FUNCTION etl._is_echo(jsonb, text, text, jsonb) IS 'Whether a row of the outbox says what was just pulled.';
+
 -- API: Private. AFTER INSERT, once per statement.
 CREATE FUNCTION etl._outbox_inserted() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
@@ -122,6 +143,12 @@ BEGIN
                 ELSE etl._key_hash(n.model, NULL, n.payload) END,
            CASE WHEN n.next_run_at = now() THEN now() ELSE etl._due(n.next_run_at) END, coalesce(n.next_run_at <= now(), true)
     FROM new_rows n WHERE n.status = 'queued';
+  -- A pull is writing to a mirror, and a trigger there enqueues. Whoever says so without a pull stops what is in step anyway.
+  IF current_setting('pg_etl.merging', true) <> '' THEN
+    UPDATE ops.odoo_outbox o SET status = 'cancelled', finished_at = now(), last_error = 'an echo: Odoo said so a moment ago'
+      FROM new_rows n WHERE o.id = n.id AND o.status = 'queued' AND o.operation IN ('upsert', 'update')
+        AND etl._is_echo(current_setting('pg_etl.merging')::jsonb, n.connection, n.model, n.payload);
+  END IF;
   PERFORM etl._wake();
   RETURN NULL;
 END

@@ -21,6 +21,8 @@ CREATE TABLE etl.tracks (
   on_truncate text NOT NULL CHECK (on_truncate OPERATOR(pg_catalog.=) ANY ('{error,delete}'::pg_catalog.text[])),
   condition text,
   priority smallint NOT NULL,
+  -- Who wins a field that both sides changed; NULL: nothing comes back from Odoo.
+  two_way text CHECK (two_way OPERATOR(pg_catalog.=) ANY ('{odoo,local,newest}'::pg_catalog.text[])),
   -- Record keys of its rows begin so; it stays when the table is renamed.
   prefix text NOT NULL,
   created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -127,7 +129,8 @@ DECLARE
     || CASE WHEN t.on_delete = 'archive' AND NOT t.fields ? 'active' THEN '{"active": true}'::jsonb ELSE '{}' END)::text;
   keys text := (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i));
   vals text := '';
-  whole text := '';
+  whole text;
+  pairs_of_all text[] := '{}';
   changed text := '';
   ours text := '';
   theirs text := '';
@@ -135,7 +138,11 @@ DECLARE
   f record;
   gone_operation text := CASE t.on_delete WHEN 'delete' THEN '''delete''' WHEN 'archive' THEN '''update''' ELSE 'NULL' END;
   gone_payload text := CASE t.on_delete WHEN 'archive' THEN '''{"active": false}''::jsonb' ELSE '''{}''::jsonb' END;
-  head text := format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id);
+  two_way bool := t.two_way IS NOT NULL;
+  head text := CASE WHEN two_way THEN 'WITH sent AS (' ELSE '' END
+    || format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id);
+  -- What is sent of a two-way record is noted with it.
+  tail text := CASE WHEN two_way THEN format(E' RETURNING id)\n    SELECT array_agg(s.id) INTO ids FROM sent s;\n    PERFORM etl.track_%s_sent(ids);', t.id) ELSE ';' END;
   stamp text := format('concat(''track:%s:'', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), '':'', left(gen_random_uuid()::text, 18), '':'')', t.id);
   new_side text;
   old_side text;
@@ -145,27 +152,29 @@ BEGIN
     CONTINUE WHEN f.expression IS NULL;
     n := n + 1;
     vals := vals || format(', %s AS v%s', f.expression, n);
-    -- In one list of at most a hundred arguments; so a new one begins now and then.
-    whole := whole || CASE WHEN n % 40 = 1 THEN CASE WHEN n = 1 THEN ' || jsonb_build_object(' ELSE ') || jsonb_build_object(' END ELSE ', ' END || format('%L, n.v%s', f.field, n);
-    changed := changed || CASE WHEN n = 1 THEN '' ELSE ' || ' END || format('CASE WHEN n.v%1$s IS DISTINCT FROM o.v%1$s THEN jsonb_build_object(%2$L, n.v%1$s) ELSE ''{}'' END', n, f.field);
+    pairs_of_all := pairs_of_all || format('%L, n.v%s', f.field, n);
+    -- What a pull wrote is not sent back, and what somebody's trigger made of it is.
+    changed := changed || CASE WHEN n = 1 THEN '' ELSE ' || ' END || format(
+      CASE WHEN two_way THEN 'CASE WHEN CASE WHEN echo -> n.k ? %2$L THEN echo -> n.k -> %2$L <> coalesce(to_jsonb(n.v%1$s), ''null'') ELSE n.v%1$s IS DISTINCT FROM o.v%1$s END'
+        ELSE 'CASE WHEN n.v%1$s IS DISTINCT FROM o.v%1$s' END || ' THEN jsonb_build_object(%2$L, n.v%1$s) ELSE ''{}'' END', n, f.field);
     ours := ours || format(', n.v%s', n);
     theirs := theirs || format(', o.v%s', n);
   END LOOP;
-  whole := format('%L::jsonb', constants) || whole || CASE WHEN n > 0 THEN ')' ELSE '' END;
+  whole := format('%L::jsonb || %s', constants, etl._object_expression(pairs_of_all));
   vals := format('%s AS k%s', etl._key_expression(t.prefix, t.key_columns), vals);
   new_side := format('(SELECT %s FROM %s WHERE (%s) IN (SELECT %s FROM new_rows)%s) n', vals, t.tab, keys, keys, and_filter);
   old_side := format('(SELECT %s FROM old_rows%s) o', vals, filter);
-  pairs := format('%s FULL JOIN %s ON n.k = o.k WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%s) IS DISTINCT FROM ROW(0%s)', new_side, old_side, ours, theirs);
+  pairs := format('%s FULL JOIN %s ON n.k = o.k WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%s) IS DISTINCT FROM ROW(0%s)%s', new_side, old_side, ours, theirs,
+    CASE WHEN two_way THEN ' OR echo ? n.k' ELSE '' END);
 
   capture := format($src$
 DECLARE
   -- Of this statement, and of no other.
   stamp text := %1$s;
-BEGIN
-  CASE TG_OP
+%15$s  CASE TG_OP
   WHEN 'INSERT' THEN
     %2$s
-    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s;
+    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s%16$s
   WHEN 'UPDATE' THEN
     IF etl._is_backfilled(%8$s) THEN
       %2$s
@@ -173,7 +182,7 @@ BEGIN
       FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s WHEN o.k IS NULL THEN 'upsert' ELSE 'update' END AS operation,
               CASE WHEN n.k IS NULL THEN %10$s WHEN o.k IS NULL THEN %4$s ELSE %11$s END AS payload
             FROM %12$s) c
-      WHERE c.operation IS NOT NULL;
+      WHERE c.operation IS NOT NULL%17$s%16$s
     ELSE
       -- What was not enqueued before may be new to Odoo: the whole record goes.
       %2$s
@@ -181,7 +190,7 @@ BEGIN
       FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s ELSE 'upsert' END AS operation,
               CASE WHEN n.k IS NULL THEN %10$s ELSE %4$s END AS payload
             FROM %12$s) c
-      WHERE c.operation IS NOT NULL;
+      WHERE c.operation IS NOT NULL%16$s
     END IF;
   WHEN 'DELETE' THEN
     %13$s
@@ -193,50 +202,60 @@ END
 $src$,
     stamp, head, t.model, whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, coalesce(nullif(changed, ''), '''{}''::jsonb'), pairs,
     CASE t.on_delete WHEN 'ignore' THEN 'NULL;' ELSE format('%s
-    SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s;', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side) END,
+    SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s%s', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side, tail) END,
     CASE t.on_truncate WHEN 'delete' THEN
       -- A partition is not the table: what is still there stays.
       format('%s
     SELECT %L, ''delete'', ''{}''::jsonb, stamp || row_number() OVER (), k.record_key, %L, %s FROM etl.track_%s_keys() k
-    WHERE NOT EXISTS (SELECT FROM %s WHERE %s = k.record_key);', head, t.model, t.connection, t.priority, t.id, t.tab, etl._key_expression(t.prefix, t.key_columns))
+    WHERE NOT EXISTS (SELECT FROM %s WHERE %s = k.record_key)%s', head, t.model, t.connection, t.priority, t.id, t.tab, etl._key_expression(t.prefix, t.key_columns), tail)
     ELSE format('RAISE EXCEPTION USING ERRCODE = ''feature_not_supported'', MESSAGE = %L, HINT = %L;',
       format('%s is tracked and cannot be truncated', t.tab),
-      format('DELETE FROM %1$s deletes its records in Odoo too; SELECT etl.untrack(%2$L) lets them be; SELECT etl.track(%2$L, …, on_truncate => ''delete'') makes TRUNCATE delete them.', t.tab, t.tab)) END);
+      format('DELETE FROM %1$s deletes its records in Odoo too; SELECT etl.untrack(%2$L) lets them be; SELECT etl.track(%2$L, …, on_truncate => ''delete'') makes TRUNCATE delete them.', t.tab, t.tab)) END,
+    CASE WHEN two_way THEN format($two$  ids bigint[];
+  echo jsonb := '{}';
+BEGIN
+  IF current_setting('pg_etl.applying', true) = '%1$s' THEN
+    echo := etl.track_%1$s_echoes();
+  END IF;
+$two$, t.id) ELSE E'BEGIN\n' END,
+    tail, CASE WHEN two_way THEN ' AND (c.operation <> ''update'' OR c.payload <> ''{}'')' ELSE '' END);
 
   -- Two statements: with "nothing or above" in one, the plan would walk the index from its beginning for each chunk.
-  backfill := format('BEGIN IF after IS NULL THEN %s ELSE %s END IF; END',
-    etl._chunk_source(t, vals, whole, head, stamp, keys, filter),
-    etl._chunk_source(t, vals, whole, head, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
+  backfill := format('%s IF after IS NULL THEN %s ELSE %s END IF; END', CASE WHEN two_way THEN 'DECLARE ids bigint[]; BEGIN' ELSE 'BEGIN' END,
+    etl._chunk_source(t, vals, whole, stamp, keys, filter),
+    etl._chunk_source(t, vals, whole, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
       (SELECT string_agg(format('(after)[%s]::%s', i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
          FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i) JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k), and_filter)));
   -- Runs the mapping on no row, as the triggers do: what is wrong with it shows now and not when somebody writes.
-  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s) SELECT %2$s, %3$s FROM %4$s LIMIT 0', t.tab, whole, coalesce(nullif(changed, ''), 'NULL'), pairs);
+  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s) SELECT %2$s, %3$s FROM (SELECT ''{}''::jsonb AS echo) e, %4$s LIMIT 0', t.tab, whole, coalesce(nullif(changed, ''), 'NULL'), pairs);
 END
 $$;
 COMMENT ON FUNCTION etl._capture_source(etl.tracks) IS 'The text of the functions that capture a table''s changes.';
 
 -- API: Private. The statement that enqueues one chunk of a table. Its rows are locked, and so as they are now: a change that comes after
 -- it is enqueued after it.
-CREATE FUNCTION etl._chunk_source(t etl.tracks, vals text, whole text, head text, stamp text, keys text, filter text) RETURNS text
+CREATE FUNCTION etl._chunk_source(t etl.tracks, vals text, whole text, stamp text, keys text, filter text) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format($src$
     WITH chunk AS MATERIALIZED (SELECT * FROM %1$s%2$s ORDER BY %3$s LIMIT rows FOR NO KEY UPDATE),
-    sent AS (
-      %4$s
-      SELECT %5$L, 'upsert', %6$s, %7$s || row_number() OVER (), n.k, %8$L, least(%9$s, -10) FROM (SELECT %10$s FROM chunk) n
+    enqueued AS (
+      INSERT INTO etl.track_%13$s (model, operation, payload, idempotency_key, record_key, connection, priority)
+      SELECT %5$L, 'upsert', %6$s, %7$s || row_number() OVER (), n.k, %8$L, least(%9$s, -10) FROM (SELECT %10$s FROM chunk) n%4$s
     )
-    SELECT (SELECT count(*) FROM chunk), (SELECT ARRAY[%11$s] FROM chunk ORDER BY %12$s LIMIT 1) INTO sent, last;
-$src$, t.tab, filter, keys, head, t.model, whole, stamp, t.connection, t.priority, vals,
+    SELECT (SELECT count(*) FROM chunk), (SELECT ARRAY[%11$s] FROM chunk ORDER BY %12$s LIMIT 1)%14$s;
+$src$, t.tab, filter, keys, CASE WHEN t.two_way IS NOT NULL THEN ' RETURNING id' ELSE '' END, t.model, whole, stamp, t.connection, t.priority, vals,
     (SELECT string_agg(format('%I::text', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
-    (SELECT string_agg(format('%I DESC', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)))
+    (SELECT string_agg(format('%I DESC', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)), t.id,
+    CASE WHEN t.two_way IS NULL THEN ' INTO sent, last'
+      ELSE format(', (SELECT array_agg(q.id) FROM enqueued q) INTO sent, last, ids; PERFORM etl.track_%s_sent(ids)', t.id) END)
 $$;
-COMMENT ON FUNCTION etl._chunk_source(etl.tracks, text, text, text, text, text, text) IS 'The statement that enqueues one chunk of a table.';
+COMMENT ON FUNCTION etl._chunk_source(etl.tracks, text, text, text, text, text) IS 'The statement that enqueues one chunk of a table.';
 
 -- API: Private. Whether two tracks send the same of the same rows.
 CREATE FUNCTION etl._is_same_mapping(a etl.tracks, b etl.tracks) RETURNS bool
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT (a.fields, a.condition, a.key_columns) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns) $$;
+AS $$ SELECT (a.fields, a.condition, a.key_columns, a.two_way IS NULL) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns, b.two_way IS NULL) $$;
 COMMENT ON FUNCTION etl._is_same_mapping(etl.tracks, etl.tracks) IS 'Whether two tracks send the same of the same rows.';
 
 -- API: Private. Writes a track down, or changes it. Returns it.
@@ -259,20 +278,28 @@ BEGIN
   IF FOUND THEN
     -- A field that was not sent before is sent with the next backfill; the old rows keep their keys.
     UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(t.tab::regclass), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
-        priority = t.priority,
+        priority = t.priority, two_way = t.two_way,
+        backfill_asked_at = CASE WHEN t.two_way IS NULL OR etl._is_same_mapping(k, t) THEN k.backfill_asked_at ELSE now() END,
         backfilled_at = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_at END,
         backfill_after = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfill_after END,
         backfilled_rows = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_rows ELSE 0 END, backfill_error = NULL, backfill_not_before = NULL
       WHERE k.id = before.id RETURNING k.* INTO stored;
+    IF NOT etl._is_same_mapping(before, t) THEN
+      UPDATE etl.images i SET remote = NULL WHERE i.track = before.id;
+      DELETE FROM etl.held_back b WHERE b.track = before.id;
+    END IF;
   ELSE
-    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, prefix)
+    -- In step both ways means whole: what is there already goes too.
+    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, two_way, backfill_asked_at, prefix)
       VALUES (t.connection, t.model, t.tab, t.tab::regclass, t.home, t.key_columns, t.fields, etl._column_numbers(t.tab::regclass), t.on_delete, t.on_truncate, t.condition, t.priority,
+        t.two_way, CASE WHEN t.two_way IS NOT NULL THEN now() END,
         -- Another table may have had this name, and its records have its keys.
         CASE WHEN EXISTS (SELECT FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.prefix = t.prefix)
           THEN format('%s#%s:', rtrim(t.prefix, ':'), t.tab::regclass::oid) ELSE t.prefix END)
       RETURNING * INTO stored;
   END IF;
   PERFORM etl._audit('track', t.tab, to_jsonb(before), to_jsonb(stored));
+  PERFORM etl._wake();
   RETURN stored;
 END
 $$;
@@ -286,10 +313,11 @@ DECLARE
   t etl.tracks;
   owner name;
   other name;
+  door text;
 BEGIN
   SELECT k.* INTO STRICT t FROM etl.tracks k WHERE k.id = track;
   SELECT r.rolname INTO owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = t.tab::regclass;
-  EXECUTE format('CREATE OR REPLACE VIEW etl.track_%s AS SELECT model, operation, payload, idempotency_key, record_key, connection, priority FROM ops.odoo_outbox '
+  EXECUTE format('CREATE OR REPLACE VIEW etl.track_%s AS SELECT model, operation, payload, idempotency_key, record_key, connection, priority, id FROM ops.odoo_outbox '
     'WHERE model = %L AND connection = %L AND starts_with(record_key, %L) AND operation IN (''upsert'', ''update'', ''delete'') '
     'AND NOT payload ?| ''{id,odoo_id}'' WITH CHECK OPTION', t.id, t.model, t.connection, t.prefix);
   EXECUTE format('ALTER VIEW etl.track_%s OWNER TO etl_worker', t.id);
@@ -302,18 +330,33 @@ BEGIN
       UNION SELECT o.record_key FROM ops.odoo_outbox o WHERE o.connection = %1$L AND o.model = %2$L AND o.status IN ('queued', 'processing') AND starts_with(o.record_key, %3$L)) k
     WHERE (SELECT o.operation FROM ops.odoo_outbox o WHERE o.connection = %1$L AND o.model = %2$L AND o.record_key = k.key AND o.status IN ('queued', 'processing')
            ORDER BY o.id DESC LIMIT 1) IS DISTINCT FROM 'delete' $body$, t.connection, t.model, t.prefix));
-  EXECUTE format('ALTER FUNCTION etl.track_%s_keys() OWNER TO etl_worker', t.id);
   EXECUTE format('COMMENT ON FUNCTION etl.track_%s_keys() IS %L', t.id, format('The record keys of %s that Odoo has or will have.', t.tab));
+  IF t.two_way IS NOT NULL THEN
+    EXECUTE format('CREATE OR REPLACE FUNCTION etl.track_%s_sent(ids bigint[]) RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
+      t.id, format('SELECT etl._note_sent(%s, %L, ids)', t.id, t.prefix));
+    EXECUTE format('CREATE OR REPLACE FUNCTION etl.track_%s_echoes() RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
+      t.id, format('SELECT etl._echoes(%s)', t.id));
+    EXECUTE format('COMMENT ON FUNCTION etl.track_%s_sent(bigint[]) IS %L', t.id, format('Notes what the triggers on %s enqueued.', t.tab));
+    EXECUTE format('COMMENT ON FUNCTION etl.track_%s_echoes() IS %L', t.id, format('What a pull is writing into %s.', t.tab));
+  END IF;
+  FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()'] LOOP
+    CONTINUE WHEN to_regprocedure(format('etl.track_%s_%s', t.id, door)) IS NULL;
+    EXECUTE format('ALTER FUNCTION etl.track_%s_%s OWNER TO etl_worker', t.id, door);
+    EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_%s FROM PUBLIC', t.id, door);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION etl.track_%s_%s TO %I', t.id, door, owner);
+  END LOOP;
   -- Whoever owned the table before loses what came with it.
   FOR other IN SELECT DISTINCT r.rolname FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
       WHERE c.oid = format('etl.track_%s', t.id)::regclass AND r.rolname NOT IN ('etl_worker', owner) LOOP
     EXECUTE format('REVOKE ALL ON etl.track_%s FROM %I', t.id, other);
-    EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_keys() FROM %I', t.id, other);
+    FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()'] LOOP
+      IF to_regprocedure(format('etl.track_%s_%s', t.id, door)) IS NOT NULL THEN
+        EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_%s FROM %I', t.id, door, other);
+      END IF;
+    END LOOP;
   END LOOP;
   EXECUTE format('REVOKE ALL ON etl.track_%s FROM PUBLIC', t.id);
-  EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_keys() FROM PUBLIC', t.id);
-  EXECUTE format('GRANT INSERT ON etl.track_%s TO %I', t.id, owner);
-  EXECUTE format('GRANT EXECUTE ON FUNCTION etl.track_%s_keys() TO %I', t.id, owner);
+  EXECUTE format('GRANT INSERT (model, operation, payload, idempotency_key, record_key, connection, priority), SELECT (id) ON etl.track_%s TO %I', t.id, owner);
   EXECUTE format('GRANT EXECUTE ON FUNCTION etl._is_backfilled(int) TO %I', owner);
   EXECUTE format('GRANT USAGE ON SCHEMA etl TO %I', owner);
   -- A view's insert takes its defaults with the rights of whoever inserts.
@@ -325,12 +368,23 @@ $$;
 COMMENT ON FUNCTION etl._make_sink(int) IS 'Makes the view through which a track''s triggers enqueue.';
 
 -- API: Private. The names of a track's functions: in the table's schema, and its owner's.
-CREATE FUNCTION etl._capture_names(t etl.tracks, OUT capture text, OUT backfill text)
+CREATE FUNCTION etl._capture_names(t etl.tracks, OUT capture text, OUT backfill text, OUT look text, OUT apply text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('%I.etl_capture_%s', t.home, t.id), format('%I.etl_backfill_%s', t.home, t.id)
+  SELECT format('%I.etl_capture_%s', t.home, t.id), format('%I.etl_backfill_%s', t.home, t.id), format('%I.etl_look_%s', t.home, t.id), format('%I.etl_apply_%s', t.home, t.id)
 $$;
 COMMENT ON FUNCTION etl._capture_names(etl.tracks) IS 'The names of the functions that capture a table''s changes.';
+
+-- API: Private. Those that there are, with their arguments.
+CREATE FUNCTION etl._capture_functions(t etl.tracks) RETURNS SETOF regprocedure
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT f.found FROM etl._capture_names(t) n
+  CROSS JOIN LATERAL (VALUES (to_regprocedure(n.capture || '()')), (to_regprocedure(n.backfill || '(text[], int)')), (to_regprocedure(n.look || '(jsonb)')),
+    (to_regprocedure(n.apply || '(jsonb)'))) AS f(found)
+  WHERE f.found IS NOT NULL
+$$;
+COMMENT ON FUNCTION etl._capture_functions(etl.tracks) IS 'The functions of a track that there are.';
 
 -- API: Private. Makes or replaces a track's functions, with the rights of whoever calls; they are the table's owner's.
 CREATE FUNCTION etl._write_capture(t etl.tracks) RETURNS void
@@ -339,7 +393,10 @@ AS $$
 DECLARE
   source record;
   names record;
+  inward record;
   settings text;
+  made regprocedure;
+  mirror regclass := etl._mirror_table(t.connection, t.model);
   owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = t.tab::regclass);
 BEGIN
   SELECT * INTO source FROM etl._capture_source(t);
@@ -350,12 +407,23 @@ BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql %s AS %L', names.capture, settings, source.capture);
   EXECUTE format('CREATE OR REPLACE FUNCTION %s(after text[], rows int, OUT sent bigint, OUT last text[]) LANGUAGE plpgsql VOLATILE %s AS %L',
     names.backfill, settings, source.backfill);
-  EXECUTE format('ALTER FUNCTION %s() OWNER TO %I', names.capture, owner);
-  EXECUTE format('ALTER FUNCTION %s(text[], int) OWNER TO %I', names.backfill, owner);
-  EXECUTE format('REVOKE ALL ON FUNCTION %s(), %s(text[], int) FROM PUBLIC', names.capture, names.backfill);
-  EXECUTE format('GRANT EXECUTE ON FUNCTION %s(text[], int) TO etl_worker', names.backfill);
   EXECUTE format('COMMENT ON FUNCTION %s() IS %L', names.capture, format('Sends changes of %s to Odoo (%s): made by etl.track().', t.tab, t.model));
   EXECUTE format('COMMENT ON FUNCTION %s(text[], int) IS %L', names.backfill, format('Sends rows of %s that were there before to Odoo (%s): made by etl.track().', t.tab, t.model));
+  -- Where the mirror is gone, nothing is taken in; what there was stays.
+  IF t.two_way IS NOT NULL AND EXISTS (SELECT FROM etl._inward(t, mirror)) THEN
+    SELECT * INTO inward FROM etl._two_way_source(t, mirror);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(items jsonb) RETURNS TABLE (record_key text, local jsonb, typed jsonb) LANGUAGE plpgsql VOLATILE %s AS %L', names.look, settings, inward.look);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(changes jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE %s AS %L', names.apply, settings, inward.apply);
+    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.look, format('Locks rows of %s that changed in Odoo (%s): made by etl.track().', t.tab, t.model));
+    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.apply, format('Writes what changed in Odoo (%s) into %s: made by etl.track().', t.model, t.tab));
+  END IF;
+  FOR made IN SELECT f FROM etl._capture_functions(t) f LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO %I', made, owner);
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
+    IF made <> to_regprocedure(names.capture || '()') THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO etl_worker', made);
+    END IF;
+  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION etl._write_capture(etl.tracks) IS 'Makes or replaces the functions that capture a table''s changes.';
@@ -391,7 +459,7 @@ COMMENT ON FUNCTION etl._arm(etl.tracks) IS 'Puts the triggers on a tracked tabl
 
 -- API: Public. With the rights of whoever calls, who must own the table.
 CREATE FUNCTION etl.track("table" regclass, model text, fields jsonb, key text[] DEFAULT NULL, connection text DEFAULT 'odoo', on_delete text DEFAULT 'delete',
-    on_truncate text DEFAULT 'error', condition text DEFAULT NULL, priority smallint DEFAULT 0) RETURNS jsonb
+    on_truncate text DEFAULT 'error', condition text DEFAULT NULL, priority smallint DEFAULT 0, two_way text DEFAULT NULL) RETURNS jsonb
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -400,7 +468,8 @@ DECLARE
   mapping jsonb;
   described jsonb;
   f record;
-  names record;
+  made regprocedure;
+  inward text[];
 BEGIN
   PERFORM etl._must_be_set_up();
   SELECT c.relkind, c.relpersistence, n.nspname, c.relname, r.rolname AS owner INTO k
@@ -415,13 +484,22 @@ BEGIN
   ELSIF $6 IS NULL OR $6 NOT IN ('delete', 'archive', 'ignore') OR $7 IS NULL OR $7 NOT IN ('error', 'delete') THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'on_delete or on_truncate is not known',
       HINT = 'on_delete is delete, archive or ignore; on_truncate is error or delete.';
+  ELSIF $10 IS NOT NULL AND $10 NOT IN ('odoo', 'local', 'newest') THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('two_way "%s" is not known', $10),
+      HINT = 'It says who wins a field that both sides changed: odoo, local or newest. NULL: nothing comes back from Odoo.';
+  ELSIF $10 IS NOT NULL AND etl._mirror_table($5, $2) IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s is not mirrored: nothing comes back from Odoo', $2),
+      HINT = format('SELECT etl.mirror(%L%s); first.', $2, CASE WHEN $5 = 'odoo' THEN '' ELSE format(', connection => %L', $5) END);
+  ELSIF $10 = 'newest' AND NOT etl._has_column(etl._mirror_table($5, $2), 'write_date') AND NOT etl._is_whole(etl._mirror_table($5, $2), '{}') THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('the mirror of %s has no write_date: nobody knows what is newer', $2),
+      HINT = 'Let it have one (etl.mirror(…, fields => …)), or choose odoo or local.';
   END IF;
   -- A bare name is one of the table's own schema.
   mapping := (SELECT jsonb_object_agg(e.key, CASE WHEN jsonb_typeof(e.value) = 'object' AND e.value ? 'ref'
       THEN jsonb_set(e.value, '{ref}', to_jsonb(coalesce(etl._qualified(e.value ->> 'ref'), etl._qualified(format('%I.%s', k.nspname, e.value ->> 'ref')), e.value ->> 'ref')))
       ELSE e.value END) FROM jsonb_each($3) e);
   t := jsonb_populate_record(NULL::etl.tracks, jsonb_build_object('connection', $5, 'model', $2, 'tab', format('%I.%I', k.nspname, k.relname), 'home', k.nspname,
-    'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0),
+    'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0), 'two_way', $10,
     'prefix', format('%s.%s:', k.nspname, k.relname), 'rel', $1::oid));
 
   described := etl._describe($5, $2, ARRAY(SELECT jsonb_object_keys($3)) || CASE WHEN $6 = 'archive' THEN ARRAY['active'] ELSE '{}' END);
@@ -447,22 +525,31 @@ BEGIN
 
   t := etl._register_track(t);
   PERFORM etl._make_sink(t.id);
+  IF $10 IS NOT NULL THEN
+    inward := ARRAY(SELECT i.field FROM etl._inward(t, etl._mirror_table($5, $2)) i);
+    IF inward = '{}' THEN
+      RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('no field of this mapping can come back from Odoo'),
+        DETAIL = 'What is just a column comes back: no expression, no constant, no key, and a field that the mirror has.', HINT = 'Leave two_way out.';
+    END IF;
+  END IF;
   EXECUTE (SELECT s.probe FROM etl._capture_source(t) s);
   PERFORM etl._write_capture(t);
-  SELECT * INTO names FROM etl._capture_names(t);
   -- They call what goes with the extension, and so they go with it.
-  EXECUTE format('ALTER FUNCTION %s() DEPENDS ON EXTENSION pg_etl', names.capture);
-  EXECUTE format('ALTER FUNCTION %s(text[], int) DEPENDS ON EXTENSION pg_etl', names.backfill);
+  FOR made IN SELECT g FROM etl._capture_functions(t) g LOOP
+    EXECUTE format('ALTER FUNCTION %s DEPENDS ON EXTENSION pg_etl', made);
+  END LOOP;
   IF NOT has_schema_privilege('etl_worker', k.nspname, 'USAGE') THEN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO etl_worker', k.nspname);
   END IF;
   PERFORM etl._arm(t);
   RETURN jsonb_build_object('track', t.id, 'table', t.tab, 'model', t.model, 'connection', t.connection, 'record_keys', t.prefix || '…',
-    'backfilled', t.backfilled_at IS NOT NULL);
+    'backfilled', t.backfilled_at IS NOT NULL)
+    || CASE WHEN $10 IS NULL THEN '{}' ELSE jsonb_build_object('two_way', $10, 'both_ways', to_jsonb(inward),
+      'one_way', (SELECT coalesce(jsonb_agg(x ORDER BY x), '[]') FROM jsonb_object_keys(t.fields) x WHERE NOT x = ANY (inward))) END;
 END
 $$;
-COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint) IS
-  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"} or {"column": "…", "ref": "other.table"}. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
+COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text) IS
+  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"} or {"column": "…", "ref": "other.table"}. two_way: what the model''s mirror pulls comes back into the table, and "odoo", "local" or "newest" wins a field that both changed. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
 
 -- API: Private. The columns that name a row: those given, or the primary key; never null and unique.
 CREATE FUNCTION etl._checked_key(rel regclass, given text[]) RETURNS text[]
@@ -501,15 +588,15 @@ CREATE FUNCTION etl.untrack("table" regclass, model text DEFAULT NULL, connectio
 AS $$
 DECLARE
   t etl.tracks;
-  names record;
+  made regprocedure;
   stopped int := 0;
 BEGIN
   PERFORM etl._must_be_set_up();
   FOR t IN SELECT k.* FROM etl._tracks_of($1::text) k WHERE ($2 IS NULL OR k.model = $2) AND ($3 IS NULL OR k.connection = $3) LOOP
-    SELECT * INTO names FROM etl._capture_names(t);
     -- With its triggers.
-    EXECUTE format('DROP FUNCTION IF EXISTS %s() CASCADE', names.capture);
-    EXECUTE format('DROP FUNCTION IF EXISTS %s(text[], int)', names.backfill);
+    FOR made IN SELECT g FROM etl._capture_functions(t) g LOOP
+      EXECUTE format('DROP FUNCTION %s CASCADE', made);
+    END LOOP;
     PERFORM etl._forget_track(t.id);
     stopped := stopped + 1;
   END LOOP;
@@ -535,7 +622,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is still tracked', t.tab), HINT = format('SELECT etl.untrack(%L);', t.tab);
   END IF;
   EXECUTE format('DROP VIEW IF EXISTS etl.track_%s', track);
-  EXECUTE format('DROP FUNCTION IF EXISTS etl.track_%s_keys()', track);
+  EXECUTE format('DROP FUNCTION IF EXISTS etl.track_%1$s_keys(), etl.track_%1$s_sent(bigint[]), etl.track_%1$s_echoes()', track);
   PERFORM etl._delete_track(track);
 END
 $$;
@@ -543,10 +630,18 @@ COMMENT ON FUNCTION etl._forget_track(int) IS 'Forgets a track whose triggers ar
 
 -- API: Private. The extension's own table, which nobody but its functions writes.
 CREATE FUNCTION etl._delete_track(track int) RETURNS void
-  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
-  WITH gone AS (DELETE FROM etl.tracks t WHERE t.id = $1 RETURNING t.*)
-  SELECT etl._audit('untrack', g.tab, to_jsonb(g), NULL) FROM gone g
+DECLARE
+  gone etl.tracks;
+BEGIN
+  DELETE FROM etl.images i WHERE i.track = $1;
+  DELETE FROM etl.held_back b WHERE b.track = $1;
+  DELETE FROM etl.tracks t WHERE t.id = $1 RETURNING t.* INTO gone;
+  IF FOUND THEN
+    PERFORM etl._audit('untrack', gone.tab, to_jsonb(gone), NULL);
+  END IF;
+END
 $$;
 COMMENT ON FUNCTION etl._delete_track(int) IS 'Deletes a track''s row.';
 
@@ -772,13 +867,13 @@ CREATE FUNCTION etl._after_table_drop() RETURNS event_trigger
 AS $$
 DECLARE
   t etl.tracks;
+  made regprocedure;
 BEGIN
   FOR t IN SELECT k.* FROM pg_event_trigger_dropped_objects() d JOIN etl.tracks k ON k.tab = format('%I.%I', d.schema_name, d.object_name)
       WHERE d.object_type = 'table' LOOP
-    IF to_regnamespace(quote_ident(t.home)) IS NOT NULL THEN
-      EXECUTE format('DROP FUNCTION IF EXISTS %I.etl_capture_%s()', t.home, t.id);
-      EXECUTE format('DROP FUNCTION IF EXISTS %I.etl_backfill_%s(text[], int)', t.home, t.id);
-    END IF;
+    FOR made IN SELECT g FROM etl._capture_functions(t) g LOOP
+      EXECUTE format('DROP FUNCTION %s', made);
+    END LOOP;
     PERFORM etl._forget_track(t.id);
   END LOOP;
 END

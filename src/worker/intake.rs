@@ -21,6 +21,7 @@ use super::session::{Aborted, transaction};
 use super::settling::is_passing;
 use crate::mirror::store::{self, Differences, Mirror};
 use crate::track::{self, Backfill};
+use crate::two_way;
 
 /// How often it is looked which mirrors are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -349,7 +350,7 @@ impl Engine {
                 return Ok(true);
             }
         };
-        match intake.take(read.ask.as_ref(), answer, read.took) {
+        match intake.take(read.ask.as_ref(), answer, read.took, read.asked) {
             Ok(()) => intake.tries = 0,
             // Somebody's lock, or the table's own trigger or constraint. A lock is gone later.
             Err(aborted) => {
@@ -394,6 +395,8 @@ impl Engine {
         transaction(|| {
             if *intake.pull.mode() == Mode::Verify {
                 store::found(&intake.mirror, intake.run, intake.found(), intake.rows);
+            } else {
+                two_way::take_in(&intake.mirror, intake.run, None);
             }
             store::end(
                 &intake.mirror,

@@ -26,6 +26,8 @@ pub struct Read {
     pub ask: Option<Ask>,
     pub result: Result<Answer, Failure>,
     pub took: Duration,
+    /// When it was asked, by the clock of this machine.
+    pub asked: SystemTime,
     /// The server's clock at this moment, where it told.
     pub clock: Option<SystemTime>,
 }
@@ -45,7 +47,7 @@ pub struct Reading {
 
 impl Reading {
     pub fn run(self, connection: String) -> Finished {
-        let at = Instant::now();
+        let (at, asked) = (Instant::now(), SystemTime::now());
         let result = catch_unwind(AssertUnwindSafe(|| self.answer()));
         let result = result.unwrap_or_else(|_| {
             Err(Failure::new(
@@ -60,6 +62,7 @@ impl Reading {
                 ask: self.ask,
                 result,
                 took: at.elapsed(),
+                asked,
                 clock: self.client.clock(),
             }),
         }

@@ -14,3 +14,4 @@ pub mod mirror;
 pub mod odoo;
 pub mod outbox;
 pub mod secret;
+pub mod two_way;

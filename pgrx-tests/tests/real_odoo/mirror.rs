@@ -107,6 +107,9 @@ fn a_mirror_is_complete_and_follows(protocol: &str) {
         ]
     );
 
+    // What was written within two seconds of the last pull may be behind, and not missing: Odoo's clock tells whole ones.
+    std::thread::sleep(Duration::from_secs(3));
+    pull(&mut db);
     let verify = |db: &mut Client| -> Value { db.one("SELECT etl.verify('res.partner')", &[]) };
     let clean = verify(&mut db);
     assert_eq!(clean["clean"], json!(true), "{clean}");

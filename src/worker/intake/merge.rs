@@ -1,7 +1,7 @@
 //! What an answer does to a mirror and to the course of its run.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::mirror::{Ask, Column, Fate, Mode, STRETCH};
@@ -11,6 +11,7 @@ use super::super::question::Answer;
 use super::super::session::{Aborted, transaction};
 use super::{Intake, as_json};
 use crate::mirror::store;
+use crate::two_way;
 
 /// Failures of a question that are asked again within a run.
 const MOST_TRIES: u32 = 3;
@@ -43,6 +44,7 @@ impl Intake {
         ask: Option<&Ask>,
         answer: Answer,
         took: Duration,
+        asked: SystemTime,
     ) -> Result<(), Aborted> {
         let run = self.run;
         match (ask, answer) {
@@ -89,6 +91,7 @@ impl Intake {
                 let absent: Vec<i64> = absent(ids, &page.ids);
                 transaction(|| {
                     store::merge(&self.mirror, run, &self.names, &page.rows, page.ids.len());
+                    two_way::take_in(&self.mirror, run, Some((&page.ids, asked)));
                 })?;
                 self.pull.paged(ids, &absent, took);
                 // Should this fail, a little is read twice after a crash.

@@ -1,0 +1,114 @@
+//! Two-way tables: what a pull brought is taken into the tables that are tracked both ways. Facts and effects are SQL
+//! (`sql/schema/two_way.sql`), the decision between them is [`pg_etl_core::two_way`]'s.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pg_etl_core::two_way::{Facts, Sent, Wins, decide};
+use pgrx::prelude::*;
+use serde_json::{Map, Value};
+
+use crate::error::spi_failed;
+use crate::mirror::store::Mirror;
+
+/// Takes in what was just merged: these records, which Odoo was asked for at that time; or, for `None`, those that an earlier page left
+/// because somebody was writing to their rows. Inside the transaction of the merge.
+pub fn take_in(mirror: &Mirror, run: i64, page: Option<(&[i64], SystemTime)>) {
+    for (track, wins) in tracks(mirror) {
+        let fates: Map<String, Value> = look(mirror, track, page)
+            .into_iter()
+            .map(|(record, facts)| (record, decided(&facts, wins)))
+            .collect();
+        let applied = Spi::get_one_with_args::<i64>(
+            "SELECT etl._apply_in($1, $2, $3)",
+            &[
+                track.into(),
+                run.into(),
+                pgrx::JsonB(Value::Object(fates)).into(),
+            ],
+        );
+        applied.unwrap_or_else(|error| spi_failed(error));
+    }
+}
+
+fn tracks(mirror: &Mirror) -> Vec<(i32, Wins)> {
+    let result = Spi::connect(|client| {
+        client
+            .select(
+                "SELECT track, wins FROM etl._two_way($1, $2)",
+                None,
+                &[
+                    mirror.connection.as_str().into(),
+                    mirror.model.as_str().into(),
+                ],
+            )?
+            .map(|tuple| {
+                let wins = tuple.get::<&str>(2)?.and_then(Wins::named);
+                Ok((
+                    tuple.get::<i32>(1)?.unwrap_or_default(),
+                    wins.unwrap_or(Wins::Odoo),
+                ))
+            })
+            .collect::<pgrx::spi::Result<Vec<_>>>()
+    });
+    result.unwrap_or_else(|error| spi_failed(error))
+}
+
+/// What is known of each field of each record that is not as it was.
+fn look(
+    mirror: &Mirror,
+    track: i32,
+    page: Option<(&[i64], SystemTime)>,
+) -> Vec<(String, Map<String, Value>)> {
+    let (ids, asked) = match page {
+        Some((ids, asked)) => {
+            let asked = asked.duration_since(UNIX_EPOCH).unwrap_or_default();
+            (Some(ids.to_vec()), Some(asked.as_secs_f64()))
+        }
+        None => (None, None),
+    };
+    let result = Spi::connect_mut(|client| {
+        client
+            .update(
+                "SELECT record_key, facts FROM etl._look_in($1, $2::regclass, $3, to_timestamp($4))",
+                None,
+                &[
+                    track.into(),
+                    mirror.rel.as_deref().into(),
+                    ids.into(),
+                    asked.into(),
+                ],
+            )?
+            .map(|tuple| {
+                let facts = match tuple.get::<pgrx::JsonB>(2)?.map(|json| json.0) {
+                    Some(Value::Object(facts)) => facts,
+                    _ => Map::new(),
+                };
+                Ok((tuple.get::<String>(1)?.unwrap_or_default(), facts))
+            })
+            .collect::<pgrx::spi::Result<Vec<_>>>()
+    });
+    result.unwrap_or_else(|error| spi_failed(error))
+}
+
+fn decided(facts: &Map<String, Value>, wins: Wins) -> Value {
+    facts
+        .iter()
+        .map(|(field, known)| (field.clone(), decide(read(known), wins).name().into()))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn read(known: &Value) -> Facts {
+    let says = |name: &str| known[name].as_bool().unwrap_or_default();
+    Facts {
+        moved: says("moved"),
+        differs: says("differs"),
+        sent: known["sent"]
+            .as_str()
+            .and_then(Sent::named)
+            .unwrap_or(Sent::Before),
+        is_ours: says("is_ours"),
+        odoo_is_newer: says("odoo_is_newer"),
+        again: says("again"),
+    }
+}
