@@ -22,6 +22,8 @@ pub enum Point {
     AfterAnswer,
     /// The settle is written and not committed.
     BeforeSettleCommits,
+    /// A page is merged, and taken into two-way tables, and not committed.
+    BeforeMergeCommits,
 }
 
 #[cfg(feature = "chaos")]

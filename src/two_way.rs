@@ -1,8 +1,10 @@
 //! Two-way tables: what a pull brought is taken into the tables that are tracked both ways. Facts and effects are SQL
 //! (`sql/schema/two_way.sql`), the decision between them is [`pg_etl_core::two_way`]'s.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use pg_etl_core::outbox::RawRow;
 use pg_etl_core::two_way::{Facts, Sent, Wins, decide};
 use pgrx::prelude::*;
 use serde_json::{Map, Value};
@@ -28,6 +30,53 @@ pub fn take_in(mirror: &Mirror, run: i64, page: Option<(&[i64], SystemTime)>) {
         );
         applied.unwrap_or_else(|error| spi_failed(error));
     }
+}
+
+/// Connections that have two-way tables. Inside a transaction.
+pub fn connections() -> BTreeSet<String> {
+    let result = Spi::connect(|client| {
+        client
+            .select(
+                "SELECT DISTINCT t.connection FROM etl.tracks t WHERE t.two_way IS NOT NULL",
+                None,
+                &[],
+            )?
+            .map(|tuple| Ok(tuple.get::<String>(1)?.unwrap_or_default()))
+            .collect::<pgrx::spi::Result<_>>()
+    });
+    result.unwrap_or_else(|error| spi_failed(error))
+}
+
+/// Notes with claimed rows when their records were last written in Odoo, as far as that was pulled. Inside the claim's transaction.
+pub fn note_seen(connection: &str, rows: &mut [RawRow]) {
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    if ids.is_empty() {
+        return;
+    }
+    let result = Spi::connect(|client| {
+        client
+            .select(
+                "SELECT id, seen FROM etl._seen($1, $2)",
+                None,
+                &[connection.into(), ids.into()],
+            )?
+            .map(|tuple| Ok((tuple.get::<i64>(1)?.unwrap_or_default(), tuple.get(2)?)))
+            .collect::<pgrx::spi::Result<HashMap<i64, Option<String>>>>()
+    });
+    let mut seen = result.unwrap_or_else(|error| spi_failed(error));
+    for row in rows {
+        row.seen = seen.remove(&row.id).flatten();
+    }
+}
+
+/// Asks for pulls of these connections and models, unless they were asked for already, and wakes whoever pulls. Inside a transaction.
+pub fn ask(mirrors: &[(String, String)]) {
+    let (connections, models): (Vec<String>, Vec<String>) = mirrors.iter().cloned().unzip();
+    let asked = Spi::run_with_args(
+        "SELECT etl._pull_before_sending($1, $2)",
+        &[connections.into(), models.into()],
+    );
+    asked.unwrap_or_else(|error| spi_failed(error));
 }
 
 fn tracks(mirror: &Mirror) -> Vec<(i32, Wins)> {

@@ -53,7 +53,7 @@ GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, json
   etl._differences(regclass, text[], json, timestamptz), etl._notice_drift(text, text, regclass, jsonb, jsonb, text[]), etl._mirror_of(text), etl._pull_due(etl.pulls, jsonb), etl._begin_pull(text, text, bigint),
   etl._end_pull(text, text, bigint, text, text, text, text),
   etl._tracks_of(text), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text),
-  etl._two_way(text, text), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
+  etl._two_way(text, text), etl._seen(text, bigint[]), etl._pull_before_sending(text[], text[]), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
   etl._looked(int, text, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._note_sent(int, text, bigint[]), etl._echoes(int) TO etl_worker;
 
 -- From here on the launcher may look for this database.

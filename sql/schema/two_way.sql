@@ -386,6 +386,45 @@ CREATE FUNCTION etl._two_way(connection text, model text) RETURNS TABLE (track i
 AS $$ SELECT t.id, t.two_way FROM etl.tracks t WHERE t.connection = $1 AND t.model = $2 AND t.two_way IS NOT NULL AND t.backfilled_at IS NOT NULL ORDER BY t.id $$;
 COMMENT ON FUNCTION etl._two_way(text, text) IS 'The tables that take in what is pulled of a model.';
 
+-- API: Private. When the records of these rows of the outbox were last written in Odoo, as far as that was pulled: what somebody writes
+-- there later is not overwritten unseen.
+CREATE FUNCTION etl._seen(connection text, ids bigint[]) RETURNS TABLE (id bigint, seen text)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+  t record;
+BEGIN
+  FOR t IN SELECT k.model, k.prefix, m.rel, etl._mirror_id(m.rel) AS key,
+             CASE WHEN etl._has_column(m.rel, 'write_date') THEN 'm.write_date' WHEN etl._is_whole(m.rel, '{}') THEN '(nullif(m.raw ->> ''write_date'', ''false'') || ''+00'')::timestamptz' END AS dated,
+             -- Odoo's times have whole seconds: what was written in the one in which the last pull began may be older than what is there now.
+             (c.cursor ->> 'floor' || '+00')::timestamptz + make_interval(secs => etl._seconds(m.config, 'overlap_seconds', 900)) AS began
+           FROM etl.tracks k JOIN etl._mirrors() m ON m.connection = k.connection AND m.model = k.model AND m.rel IS NOT NULL
+           LEFT JOIN ops.odoo_sync_checkpoints c ON c.key = etl._mirror_key(k.connection, k.model)
+           WHERE k.connection = $1 AND k.two_way IS NOT NULL LOOP
+    CONTINUE WHEN t.dated IS NULL;
+    RETURN QUERY EXECUTE format('SELECT o.id, to_char((%1$s - CASE WHEN %1$s >= coalesce($5, ''-infinity'') THEN interval ''1 s'' ELSE ''0'' END) AT TIME ZONE ''UTC'', ''YYYY-MM-DD HH24:MI:SS'')
+      FROM ops.odoo_outbox o
+      JOIN etl.links l ON l.connection = $1 AND l.model = $3 AND l.digest = md5(o.record_key)::uuid
+      JOIN %2$s m ON m.%3$I = l.odoo_id
+      WHERE o.id = ANY ($2) AND o.model = $3 AND o.operation IN (''update'', ''upsert'') AND starts_with(o.record_key, $4)', t.dated, t.rel, t.key)
+      USING $1, $2, t.model, t.prefix, t.began;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION etl._seen(text, bigint[]) IS 'When records of two-way tables were last written in Odoo, as far as that was pulled.';
+
+-- API: Private. Asks for pulls of what somebody changed in Odoo before it was sent.
+CREATE FUNCTION etl._pull_before_sending(connections text[], models text[]) RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE etl.pulls p SET asked_at = now(), asked_mode = coalesce(p.asked_mode, 'changes'), not_before = NULL
+    FROM unnest(connections, models) AS u(connection, model) WHERE p.connection = u.connection AND p.model = u.model AND p.asked_at IS NULL;
+  PERFORM etl._wake();
+END
+$$;
+COMMENT ON FUNCTION etl._pull_before_sending(text[], text[]) IS 'Asks for pulls of models whose records somebody changed in Odoo.';
+
 -- API: Private. Rows that a track's triggers enqueued, noted with their records.
 CREATE FUNCTION etl._note_sent(track int, prefix text, ids bigint[]) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp

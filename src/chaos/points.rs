@@ -48,11 +48,12 @@ enum Action {
 }
 
 impl Point {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::AfterClaim,
         Self::AfterSend,
         Self::AfterAnswer,
         Self::BeforeSettleCommits,
+        Self::BeforeMergeCommits,
     ];
 
     fn name(self) -> &'static str {
@@ -61,12 +62,16 @@ impl Point {
             Self::AfterSend => "after_send",
             Self::AfterAnswer => "after_answer",
             Self::BeforeSettleCommits => "before_settle_commits",
+            Self::BeforeMergeCommits => "before_merge_commits",
         }
     }
 
     /// Whether it is the main thread that passes here.
     fn on_the_main_thread(self) -> bool {
-        matches!(self, Self::AfterClaim | Self::BeforeSettleCommits)
+        matches!(
+            self,
+            Self::AfterClaim | Self::BeforeSettleCommits | Self::BeforeMergeCommits
+        )
     }
 }
 

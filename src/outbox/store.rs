@@ -231,6 +231,7 @@ pub fn raw_row(id: i64, tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<RawRo
             .value::<i32>()?
             .and_then(|priority| i16::try_from(priority).ok())
             .unwrap_or_default(),
+        seen: None,
     })
 }
 

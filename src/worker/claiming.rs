@@ -20,6 +20,7 @@ use crate::gucs;
 use crate::outbox::config;
 use crate::outbox::store::{self, Wanted};
 use crate::runs;
+use crate::two_way;
 
 /// Payload bytes that one connection has in hand: what bounds a worker's memory whatever is in the outbox.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
@@ -103,6 +104,11 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(name) else {
             return Ok(Found::Nothing);
         };
+        // Who has not looked yet does not know.
+        let both_ways = self
+            .two_way
+            .as_ref()
+            .is_none_or(|connections| connections.contains(name));
         let (owner, statements) = (self.owner, &mut self.statements);
         let mut window = lane.walk.window(rows).1;
         let claimed = transaction(|| {
@@ -128,7 +134,11 @@ impl Engine {
                 owner,
                 run,
             };
-            Ok(Some(store::claim(statements, &wanted)))
+            let mut claimed = store::claim(statements, &wanted);
+            if both_ways {
+                two_way::note_seen(name, &mut claimed.rows);
+            }
+            Ok(Some(claimed))
         });
         let claimed = match claimed {
             Ok(claimed) => claimed,

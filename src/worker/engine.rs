@@ -1,6 +1,6 @@
 //! The way of a row inside a worker: claim, commit, send on a thread, settle. One turn does everything that can be done now.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -82,6 +82,10 @@ pub struct Engine {
     pub(super) duties: Duties,
     pub(super) mirrors: Vec<Mirror>,
     pub(super) mirrors_at: Option<Instant>,
+    /// Connections that have two-way tables; `None` until that was looked at.
+    pub(super) two_way: Option<BTreeSet<String>>,
+    /// Connections and models of which something is to be pulled before anything else is sent.
+    pub(super) overtaken: BTreeSet<(String, String)>,
     /// When to look for a backfill; `None`: when somebody commits something.
     pub(super) backfill_at: Option<Instant>,
     /// Since when the oldest of them waits.
@@ -115,6 +119,8 @@ impl Engine {
             duties,
             mirrors: Vec::new(),
             mirrors_at: None,
+            two_way: None,
+            overtaken: BTreeSet::new(),
             backfill_at: Some(Instant::now()),
             unsettled_since: None,
             looked_at: None,

@@ -104,7 +104,9 @@ impl Engine {
         if none || recent {
             return Ok(());
         }
-        self.mirrors = transaction(store::due)?;
+        let (mirrors, two_way) = transaction(|| (store::due(), two_way::connections()))?;
+        self.two_way = Some(two_way);
+        self.mirrors = mirrors;
         if let Some(mirrors) = &self.duties.mirrors {
             self.mirrors.retain(|mirror| {
                 mirrors.iter().any(|(connection, model)| {

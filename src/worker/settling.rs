@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pg_etl_core::backoff::Backoff;
 use pg_etl_core::breaker::Asked;
 use pg_etl_core::failure::ErrorClass;
-use pg_etl_core::outbox::{Answer, Settled, Status, decide};
+use pg_etl_core::outbox::{Answer, Outcome, Settled, Status, decide};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
 use super::engine::{BRIEFLY, Engine};
@@ -16,6 +16,7 @@ use super::learning::{Teaches, teaches};
 use super::session::{Aborted, transaction, transaction_waiting};
 use crate::connections::store as connections;
 use crate::outbox::{config, store};
+use crate::two_way;
 
 /// Waits between attempts to write an answer down.
 const REWRITE: Backoff = Backoff {
@@ -154,6 +155,14 @@ impl Engine {
             }
             lesson => lesson,
         };
+        for (row, outcome) in &outcomes {
+            if let (Outcome::Failed(failure), Some(held)) = (outcome, claim.held.get(row))
+                && failure.class == ErrorClass::Overtaken
+            {
+                self.overtaken
+                    .insert((connection.clone(), held.model.clone()));
+            }
+        }
         let terms = config::terms(&connection, &self.config);
         let decided = decide(claim, outcomes, &terms, &mut rand::rng());
         for (row, note) in &decided.notes {
@@ -201,7 +210,20 @@ impl Engine {
     /// Writes down what can be written now. What cannot stays, and is tried again later in ever smaller parts, so that the row
     /// that is the cause ends up alone.
     pub(super) fn write_down(&mut self) -> Result<(), Aborted> {
-        self.write_all(Unsettled::is_due)
+        self.write_all(Unsettled::is_due)?;
+        self.ask_for_overtaken()
+    }
+
+    /// Asks for pulls of what somebody changed in Odoo before we did. Whoever pulls is woken.
+    fn ask_for_overtaken(&mut self) -> Result<(), Aborted> {
+        if self.overtaken.is_empty() {
+            return Ok(());
+        }
+        let mirrors: Vec<(String, String)> = self.overtaken.iter().cloned().collect();
+        transaction(|| two_way::ask(&mirrors))?;
+        self.overtaken.clear();
+        self.mirrors_at = None;
+        Ok(())
     }
 
     /// The same, and nothing waits for its time: there will be none.

@@ -107,6 +107,7 @@ fn claimed() -> Vec<Claimed> {
                 has_record_key: true,
                 changes: None,
                 circle: None,
+                seen: None,
             },
             key: Some(id % (CLAIM / 2)),
             context: serde_json::Map::new(),

@@ -75,6 +75,7 @@ pub fn effect(
         },
         // Odoo answered: it is about these rows, not about the endpoint.
         ErrorClass::Conflict
+        | ErrorClass::Overtaken
         | ErrorClass::Dependency
         | ErrorClass::Invalid
         | ErrorClass::Forbidden

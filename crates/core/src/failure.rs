@@ -18,6 +18,8 @@ pub enum ErrorClass {
     Unknown,
     /// Lost against a concurrent transaction in Odoo; nothing took effect.
     Conflict,
+    /// Somebody else changed the record in Odoo since it was last pulled. Not sent: it is pulled first.
+    Overtaken,
     /// Refers to a record that is not there yet.
     Dependency,
     /// Odoo, or our own check before sending, refuses these values.
@@ -40,12 +42,13 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, in the order of the verdict table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Unreachable,
         Self::Misconfigured,
         Self::Throttled,
         Self::Unknown,
         Self::Conflict,
+        Self::Overtaken,
         Self::Dependency,
         Self::Invalid,
         Self::Forbidden,
@@ -66,6 +69,7 @@ impl ErrorClass {
             Self::Throttled => "throttled",
             Self::Unknown => "unknown",
             Self::Conflict => "conflict",
+            Self::Overtaken => "overtaken",
             Self::Dependency => "dependency",
             Self::Invalid => "invalid",
             Self::Forbidden => "forbidden",

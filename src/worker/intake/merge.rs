@@ -92,6 +92,7 @@ impl Intake {
                 transaction(|| {
                     store::merge(&self.mirror, run, &self.names, &page.rows, page.ids.len());
                     two_way::take_in(&self.mirror, run, Some((&page.ids, asked)));
+                    crate::chaos::point(crate::chaos::Point::BeforeMergeCommits);
                 })?;
                 self.pull.paged(ids, &absent, took);
                 // Should this fail, a little is read twice after a crash.

@@ -149,10 +149,15 @@ impl Client {
         date.checked_add(came.elapsed())
     }
 
-    /// The user we are, where the protocol told (JSON-RPC).
+    /// The user we are, where the protocol told (JSON-RPC) or somebody asked.
     #[must_use]
     pub fn known_uid(&self) -> Option<i64> {
         self.learned().uid
+    }
+
+    /// What somebody asked Odoo.
+    pub(super) fn learn_uid(&self, uid: i64) {
+        self.learned().uid = Some(uid);
     }
 
     /// Calls `model.method` with named arguments. The connection's context goes below `context`.

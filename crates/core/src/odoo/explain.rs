@@ -156,6 +156,12 @@ impl Gateway for Recorder<'_> {
     }
 
     fn learn_web_save_multi(&self, _: bool) {}
+
+    fn known_uid(&self) -> Option<i64> {
+        None
+    }
+
+    fn learn_uid(&self, _: i64) {}
 }
 
 /// Fields as the payloads themselves suggest them: everything may be written, and stays as it is.
@@ -248,6 +254,7 @@ mod tests {
             has_record_key: true,
             changes: None,
             circle: None,
+            seen: None,
         };
         let batch = Batch {
             model: row.model.clone(),

@@ -69,6 +69,8 @@ pub struct Row {
     pub changes: Option<Map<String, Value>>,
     /// For a record that refers to itself, or through others, and that was cut in two for it.
     pub circle: Option<Circle>,
+    /// Of a two-way table: Odoo's `write_date` of the record when it was last pulled, as Odoo writes a time.
+    pub seen: Option<String>,
 }
 
 /// Why a row is sent in two steps.

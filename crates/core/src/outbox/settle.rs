@@ -8,6 +8,9 @@ use super::row::{Operation, Outcome};
 use crate::backoff::Backoff;
 use crate::failure::{ErrorClass, Failure};
 
+/// When a row is tried again whose record is pulled first.
+const AFTER_A_PULL: Duration = Duration::from_secs(1);
+
 /// How patient we are with the rows of one model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Patience {
@@ -103,6 +106,13 @@ pub fn settle(
                 failure,
             }
         }
+        // The pull that is asked for now resolves it; without one the row waits, and loses nothing.
+        ErrorClass::Overtaken => Settlement::Retry {
+            wait: AFTER_A_PULL,
+            refund: true,
+            hold: None,
+            failure,
+        },
         ErrorClass::Unknown => {
             let hold = leaves_a_trace(tried.operation).then_some(patience.unknown_grace);
             if tried.operation == Operation::Call && !tried.checkable {
@@ -176,7 +186,10 @@ mod tests {
         for class in ErrorClass::ALL {
             let settlement = decide(Operation::Update, 1, false, class);
             match class {
-                ErrorClass::Unreachable | ErrorClass::Misconfigured | ErrorClass::Throttled => {
+                ErrorClass::Unreachable
+                | ErrorClass::Misconfigured
+                | ErrorClass::Throttled
+                | ErrorClass::Overtaken => {
                     assert!(
                         matches!(
                             settlement,

@@ -31,6 +31,8 @@ pub struct RawRow {
     pub own: bool,
     /// What goes first: the higher.
     pub priority: i16,
+    /// Of a two-way table: Odoo's `write_date` of the record when it was last pulled.
+    pub seen: Option<String>,
 }
 
 /// One claim: its fencing token and its rows in the order of their ids.
@@ -92,6 +94,7 @@ pub fn check(raw: RawRow, terms: &Terms<'_>) -> Result<Claimed, Failure> {
             has_record_key: raw.record_key.is_some(),
             changes: None,
             circle: None,
+            seen: raw.seen,
         },
         key: raw.key,
         priority: raw.priority,

@@ -110,6 +110,7 @@ impl Target {
             has_record_key: true,
             changes: None,
             circle: None,
+            seen: None,
         }
     }
 

@@ -50,6 +50,7 @@ pub fn row(id: i64, operation: Operation, payload: Value) -> Row {
         has_record_key: true,
         changes: None,
         circle: None,
+        seen: None,
     }
 }
 

@@ -324,6 +324,7 @@ fn raw(stored: &Stored, links: &HashMap<i64, i64>) -> RawRow {
         key: Some(key),
         own: stored.odoo_id.is_some(),
         priority: stored.row.priority,
+        seen: None,
     }
 }
 

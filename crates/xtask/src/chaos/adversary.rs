@@ -59,8 +59,8 @@ pub struct Planned {
     pub action: Action,
 }
 
-/// Points of the extension's code: `src/chaos.rs`.
-const POINTS: [&str; 4] = [
+/// Points of the extension's code on the way out: `src/chaos.rs`.
+pub const OUTBOUND: [&str; 4] = [
     "after_claim",
     "after_send",
     "after_answer",
@@ -70,14 +70,20 @@ const POINTS: [&str; 4] = [
 /// The longest that Odoo goes on with a request after the connection broke. Less than the `etl.unknown_grace` of the arena.
 const LATE_MS: u64 = 2_000;
 
-/// The schedule for `rows` rows.
-pub fn schedule(seed: u64, rows: usize, kind: Kind, intensity: Intensity) -> Vec<Planned> {
+/// The schedule for `rows` rows, or whatever else is counted. Named kills are at `points`.
+pub fn schedule(
+    seed: u64,
+    rows: usize,
+    kind: Kind,
+    intensity: Intensity,
+    points: &[&'static str],
+) -> Vec<Planned> {
     let mut random = StdRng::seed_from_u64(seed ^ 0xad_5e_5a_17);
     let mut actions = Vec::new();
     for n in 0..intensity.worker_kills {
         // Half of them by name, the others whenever it happens to be.
         actions.push(if n % 2 == 0 {
-            let point = POINTS[n / 2 % POINTS.len()];
+            let point = points[n / 2 % points.len()];
             Action::KillWorkerAt { point }
         } else {
             Action::KillWorker
@@ -232,7 +238,7 @@ pub fn strike(
     Ok(done)
 }
 
-fn blow(arena: &Arena, action: &Action, done: &mut Done) -> Result<()> {
+pub fn blow(arena: &Arena, action: &Action, done: &mut Done) -> Result<()> {
     match action {
         Action::KillWorker => {
             arena.kill_worker()?;
@@ -289,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_itself_and_everything_asked_for_is_in_it() {
-        let plan = |seed| schedule(seed, 1_000, Kind::Sim, INTENSITY);
+        let plan = |seed| schedule(seed, 1_000, Kind::Sim, INTENSITY, &OUTBOUND);
         assert_eq!(plan(5), plan(5));
         assert_ne!(plan(5), plan(6));
         assert_eq!(plan(5).len(), 37);
@@ -301,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_real_odoo_gets_no_faults_that_only_the_simulator_can_play() {
-        let plan = schedule(5, 1_000, Kind::Real, INTENSITY);
+        let plan = schedule(5, 1_000, Kind::Real, INTENSITY, &OUTBOUND);
         assert!(
             !plan
                 .iter()

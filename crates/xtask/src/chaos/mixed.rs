@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 use serde_json::json;
 
-use super::adversary::{self, Done, Intensity};
+use super::adversary::{self, Done, Intensity, OUTBOUND};
 use super::arena::{Arena, Setup};
 use super::check::check;
 use super::diary::Diary;
@@ -70,7 +70,13 @@ pub fn run(version: PgVersion, options: Options, diary: &Diary) -> Result<Report
     let arena = Arena::start(version, kind, options.seed, &setup)?;
     let product = arena.world.product()?;
     let workload = Workload::generate(options.seed, options.rows, product);
-    let schedule = adversary::schedule(options.seed, options.rows, kind, options.intensity);
+    let schedule = adversary::schedule(
+        options.seed,
+        options.rows,
+        kind,
+        options.intensity,
+        &OUTBOUND,
+    );
     diary.note(
         "mixed run",
         json!({"options": options, "rows": workload.rows.len()}),
@@ -151,7 +157,7 @@ pub fn run(version: PgVersion, options: Options, diary: &Diary) -> Result<Report
     Ok(report)
 }
 
-fn end_of(arena: &Arena) -> String {
+pub(super) fn end_of(arena: &Arena) -> String {
     let log = arena.cluster.log();
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(25)..].join("\n")

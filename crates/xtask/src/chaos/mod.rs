@@ -3,6 +3,7 @@
 //!
 //! * [`mixed`]: everything at once, drawn from a seed: [`workload`] is enqueued while the [`adversary`] kills and spoils.
 //! * [`trials`]: what a mixture cannot show: memory, a full disk, a clock that jumps, names that are never resolved.
+//! * [`two_way`]: people edit a two-way table and its records in Odoo at the same time.
 //! * [`bugs`]: six bugs planted on purpose; a suite that does not see them is worth nothing.
 //! * [`check`]: the judge of all of them.
 //!
@@ -20,6 +21,7 @@ mod proxy;
 mod shim;
 mod story;
 pub mod trials;
+pub mod two_way;
 pub mod verdict;
 pub mod workload;
 pub mod world;

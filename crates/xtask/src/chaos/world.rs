@@ -75,7 +75,7 @@ impl World {
     }
 
     /// How the suite itself reaches it: no proxy between.
-    fn direct(&self) -> Access {
+    pub fn direct(&self) -> Access {
         match self {
             Self::Sim(_) => self.access(),
             Self::Real(odoo, _) => odoo.access().clone(),

@@ -1,6 +1,7 @@
 //! `cargo xtask chaos`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -8,7 +9,7 @@ use serde_json::json;
 use xtask::chaos::adversary::Intensity;
 use xtask::chaos::diary::Diary;
 use xtask::chaos::world::Kind;
-use xtask::chaos::{self, bugs, mixed, trials};
+use xtask::chaos::{self, bugs, mixed, trials, two_way};
 use xtask::pg::PgVersion;
 use xtask::place;
 use xtask::progress::{BOLD, DIM, GREEN, RED, say};
@@ -33,13 +34,19 @@ pub struct Chaos {
     /// Throttling, hangs, errors of a proxy, bodies that are no answer
     #[arg(long, default_value_t = 40)]
     nuisances: usize,
+    /// Seconds for which people edit both sides
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+    /// Who wins a field that both sides changed
+    #[arg(long, value_enum, default_value = "newest")]
+    wins: two_way::Wins,
     /// Against which Odoo
     #[arg(long, value_enum, default_value = "sim")]
     odoo: Against,
     /// A few minutes: a small mixed run, then every planted bug
     #[arg(long)]
     short: bool,
-    /// Only these parts [default: all; with --short the mixed run and the planted bugs]
+    /// Only these parts [default: all; with --short all but the trials]
     #[arg(long, value_enum)]
     only: Vec<Part>,
     /// Only this planted bug, without and with it; `all` for every one
@@ -71,6 +78,8 @@ enum Part {
     Mixed,
     /// Memory, throttling, names, disk, late, clock
     Trials,
+    /// People edit a two-way table and its records in Odoo
+    TwoWay,
     /// Six bugs that must be noticed
     Bugs,
 }
@@ -120,6 +129,16 @@ impl Chaos {
             outcome["mixed"] = json!(report);
             outcome["mixed"]["passed"] = json!(report.verdict.violations().is_empty());
         }
+        if parts.contains(&Part::TwoWay) {
+            let report = two_way::run(version, &self.two_way(), &diary)?;
+            wrong.extend(
+                report
+                    .violations()
+                    .into_iter()
+                    .map(|violation| format!("two ways: {violation}")),
+            );
+            outcome["two_way"] = json!(report);
+        }
         if parts.contains(&Part::Trials) {
             let outcomes = trials::run(version, &trials, &diary)?;
             for failed in outcomes.iter().filter(|outcome| !outcome.passed) {
@@ -156,15 +175,43 @@ impl Chaos {
         Ok(())
     }
 
+    fn kind(&self) -> Kind {
+        match self.odoo {
+            Against::Sim => Kind::Sim,
+            Against::Real => Kind::Real,
+        }
+    }
+
+    /// The numbers of blows are those of ten minutes.
+    fn two_way(&self) -> two_way::Options {
+        let seconds = if self.short {
+            self.seconds.min(25)
+        } else {
+            self.seconds
+        };
+        let share = |number: usize| {
+            let seconds = usize::try_from(seconds).unwrap_or(usize::MAX);
+            (number.saturating_mul(seconds) / 600).max(1)
+        };
+        two_way::Options {
+            seed: self.seed,
+            lasts: Duration::from_secs(seconds),
+            kind: self.kind(),
+            wins: self.wins,
+            intensity: Intensity {
+                worker_kills: share(self.worker_kills.min(40)),
+                postmaster_kills: share(self.postmaster_kills.min(12)),
+                odoo_losses: share(self.odoo_losses),
+                nuisances: share(self.nuisances.min(20)),
+            },
+        }
+    }
+
     fn mixed(&self) -> mixed::Options {
         let full = mixed::Options {
             seed: self.seed,
             rows: self.rows,
-            kind: Some(if self.odoo == Against::Sim {
-                Kind::Sim
-            } else {
-                Kind::Real
-            }),
+            kind: Some(self.kind()),
             intensity: Intensity {
                 worker_kills: self.worker_kills,
                 postmaster_kills: self.postmaster_kills,
@@ -193,8 +240,8 @@ impl Chaos {
         named.extend(self.planted_bug.as_ref().map(|_| Part::Bugs));
         named.extend(self.trial.as_ref().map(|_| Part::Trials));
         match named.as_slice() {
-            [] if self.short => vec![Part::Mixed, Part::Bugs],
-            [] => vec![Part::Mixed, Part::Trials, Part::Bugs],
+            [] if self.short => vec![Part::Mixed, Part::TwoWay, Part::Bugs],
+            [] => vec![Part::Mixed, Part::TwoWay, Part::Trials, Part::Bugs],
             _ => named,
         }
     }

@@ -61,7 +61,7 @@ impl Access {
     }
 }
 
-fn agent(limit: Duration) -> ureq::Agent {
+pub(super) fn agent(limit: Duration) -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_global(Some(limit))
         .http_status_as_error(false)
@@ -71,6 +71,6 @@ fn agent(limit: Duration) -> ureq::Agent {
         .into()
 }
 
-fn brief(body: &str) -> String {
+pub(super) fn brief(body: &str) -> String {
     body.chars().take(400).collect()
 }

@@ -2,12 +2,14 @@
 //! start, so every start begins from the same clean state and takes seconds.
 
 mod access;
+mod colleague;
 mod install;
 mod prepare;
 mod server;
 pub mod standing;
 
 pub use access::Access;
+pub use colleague::Colleague;
 pub use server::{Odoo, Options};
 
 use crate::pg::PgVersion;

@@ -70,6 +70,7 @@ fn is_of_the_row(class: ErrorClass) -> bool {
         | ErrorClass::Throttled
         | ErrorClass::Unknown
         | ErrorClass::Conflict
+        | ErrorClass::Overtaken
         | ErrorClass::UnknownModel
         | ErrorClass::Crashed => false,
     }
@@ -169,6 +170,7 @@ pub(super) fn comes_again(class: ErrorClass) -> bool {
         | ErrorClass::Throttled
         | ErrorClass::Unknown
         | ErrorClass::Conflict
+        | ErrorClass::Overtaken
         | ErrorClass::Dependency
         | ErrorClass::Server => true,
         ErrorClass::Invalid

@@ -109,6 +109,7 @@ impl Delivery<'_> {
             | ErrorClass::Throttled
             | ErrorClass::Unknown
             | ErrorClass::Conflict
+            | ErrorClass::Overtaken
             | ErrorClass::UnknownModel
             | ErrorClass::Bug
             | ErrorClass::Crashed => false,

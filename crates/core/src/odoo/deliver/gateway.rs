@@ -21,6 +21,9 @@ pub trait Gateway: FieldSource {
     /// Whether this Odoo has `web_save_multi`; `None` until it was tried.
     fn has_web_save_multi(&self) -> Option<bool>;
     fn learn_web_save_multi(&self, has: bool);
+    /// The user we are, as far as it is known without asking.
+    fn known_uid(&self) -> Option<i64>;
+    fn learn_uid(&self, uid: i64);
 }
 
 impl FieldSource for Client {
@@ -48,5 +51,13 @@ impl Gateway for Client {
 
     fn learn_web_save_multi(&self, has: bool) {
         Client::learn_web_save_multi(self, has);
+    }
+
+    fn known_uid(&self) -> Option<i64> {
+        Client::known_uid(self)
+    }
+
+    fn learn_uid(&self, uid: i64) {
+        Client::learn_uid(self, uid);
     }
 }

@@ -6,6 +6,7 @@
 //! | upsert | create-once `load`, then an update of what was there before | [`upsert`] |
 //! | update | `web_save_multi`, one `write` for equal values, or what an Odoo without the former has | [`update`], [`mod@write`] |
 //! | update, upsert, delete | before it, which records may be changed, where the model has an `editable_when` | [`lock`] |
+//! | update, upsert | before it, in a two-way table: what somebody else changed since it was pulled | [`overtaken`] |
 //! | update, upsert | after it, what is gone: merged into another record, or to be made again | [`gone`] |
 //! | delete | find what is still there, `unlink` it, make sure of the rest | [`delete`] |
 //! | create with later changes | create-once `load`, then an update by the changes of what was there before | [`create`] |
@@ -30,6 +31,7 @@ mod lines;
 mod lock;
 mod lookup;
 mod method;
+mod overtaken;
 mod policy;
 mod rights;
 mod update;
@@ -388,6 +390,7 @@ fn after(failure: &Failure) -> Option<Failure> {
             "not sent: the call before it in the same batch had no answer",
         )),
         ErrorClass::Conflict
+        | ErrorClass::Overtaken
         | ErrorClass::Dependency
         | ErrorClass::Invalid
         | ErrorClass::Forbidden

@@ -69,6 +69,12 @@ impl Gateway for Scripted {
     fn learn_web_save_multi(&self, has: bool) {
         self.web_save_multi.set(Some(has));
     }
+
+    fn known_uid(&self) -> Option<i64> {
+        None
+    }
+
+    fn learn_uid(&self, _: i64) {}
 }
 
 fn row(
@@ -88,6 +94,7 @@ fn row(
         has_record_key,
         changes: None,
         circle: None,
+        seen: None,
     }
 }
 

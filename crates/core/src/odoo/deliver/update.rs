@@ -47,6 +47,13 @@ impl Delivery<'_> {
                 Err(failure) => self.fail(ready.row, failure),
             }
         }
+        let overtaken = self.overtaken(targets.iter().map(|(ready, id)| (ready.row, *id)));
+        for (ready, id) in &targets {
+            if let Some(failure) = overtaken.get(id) {
+                self.fail(ready.row, failure.clone());
+            }
+        }
+        targets.retain(|(_, id)| !overtaken.contains_key(id));
         let changes: Vec<Change<'_>> = targets
             .iter()
             .map(|(ready, id)| Change {

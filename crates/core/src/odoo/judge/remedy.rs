@@ -39,7 +39,7 @@ fn words(class: ErrorClass, message: &str, call: Option<&Call>) -> Option<String
         ErrorClass::TooLarge => "Send less in one row, or raise the limit of Odoo or of the proxy before it.".to_owned(),
         ErrorClass::Bug => "Please report this as a bug of pg_etl, with the output of etl.explain() for the row.".to_owned(),
         ErrorClass::Server => "See Odoo's own log for the cause.".to_owned(),
-        ErrorClass::Crashed => return None,
+        ErrorClass::Crashed | ErrorClass::Overtaken => return None,
     };
     Some(words)
 }

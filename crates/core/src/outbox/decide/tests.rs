@@ -18,6 +18,7 @@ fn upsert(id: i64, key: i64) -> RawRow {
         key: Some(key),
         own: false,
         priority: 0,
+        seen: None,
     }
 }
 

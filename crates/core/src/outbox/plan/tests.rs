@@ -43,6 +43,7 @@ fn claimed(id: i64, operation: Operation, key: Option<i64>, payload: Value) -> C
             has_record_key: key.is_some(),
             changes: None,
             circle: None,
+            seen: None,
         },
         key,
         context: Map::new(),

@@ -1,0 +1,392 @@
+//! Both ways at once: people edit a tracked table and the same records in Odoo, at random, while the worker, the server and Odoo are
+//! killed and answers are lost. At the end both sides must have the same, nothing may have been sent that nobody here wrote, and no
+//! edit may be gone unseen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::adversary::{self, Done, Intensity};
+use super::arena::{Arena, Setup};
+use super::diary::Diary;
+use super::mixed::{STUCK, end_of};
+use super::workload::MARK;
+use super::world::Kind;
+use crate::pg::PgVersion;
+use crate::progress::Step;
+
+/// Who wins a field that both sides changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Wins {
+    Odoo,
+    Local,
+    Newest,
+}
+
+/// What a run shall be like.
+#[derive(Debug, Clone, Serialize)]
+pub struct Options {
+    pub seed: u64,
+    /// How long people edit.
+    pub lasts: Duration,
+    #[serde(skip)]
+    pub kind: Kind,
+    pub wins: Wins,
+    pub intensity: Intensity,
+}
+
+/// How it went.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub done: Done,
+    pub local_edits: usize,
+    pub odoo_edits: usize,
+    pub conflicts: usize,
+    /// Fields that are not the same on both sides.
+    pub apart: Vec<String>,
+    /// Rows that say what came from Odoo, and that no conflict explains.
+    pub echoes: Vec<String>,
+    /// Conflicts that went against the policy, or name a value that nobody wrote.
+    pub misjudged: Vec<String>,
+    /// Last edits of a field in Odoo that the local side never knew of.
+    pub unseen: Vec<String>,
+    pub dead_letters: i64,
+    pub seconds: f64,
+}
+
+impl Report {
+    /// What is wrong, in a line each; none where all is well.
+    pub fn violations(&self) -> Vec<String> {
+        let named = [
+            ("apart", &self.apart),
+            ("echoes", &self.echoes),
+            ("misjudged", &self.misjudged),
+            ("unseen", &self.unseen),
+        ];
+        let some = named.iter().filter(|(_, found)| !found.is_empty());
+        some.map(|(name, found)| format!("{} {name}, the first: {}", found.len(), found[0]))
+            .collect()
+    }
+}
+
+/// Fields of Odoo and columns here.
+const FIELDS: [(&str, &str); 4] = [
+    ("email", "mail"),
+    ("phone", "phone"),
+    ("city", "town"),
+    ("street", "street"),
+];
+
+const POINTS: [&str; 5] = [
+    "after_claim",
+    "before_merge_commits",
+    "after_send",
+    "before_settle_commits",
+    "after_answer",
+];
+
+pub fn run(version: PgVersion, options: &Options, diary: &Diary) -> Result<Report> {
+    let begun = Instant::now();
+    let records = if options.kind == Kind::Sim { 200 } else { 50 };
+    let step = Step::start(format!(
+        "Two ways, seed {}, {:?} wins, {} records, {} s",
+        options.seed,
+        options.wins,
+        records,
+        options.lasts.as_secs()
+    ));
+    let setup = Setup::default().setting("fsync", "off").option(
+        "timeout",
+        json!(if options.kind == Kind::Sim { 2 } else { 60 }),
+    );
+    let arena = Arena::start(version, options.kind, options.seed, &setup)?;
+    let ids = in_step(&arena, records, options.wins)?;
+    diary.note("two ways", json!({"options": options, "records": records}));
+
+    let lasts = usize::try_from(options.lasts.as_millis()).unwrap_or(usize::MAX);
+    let schedule = adversary::schedule(
+        options.seed,
+        lasts,
+        options.kind,
+        options.intensity,
+        &POINTS,
+    );
+    let over = AtomicBool::new(false);
+    let (here, there) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let started = Instant::now();
+    let outcome = thread::scope(|scope| {
+        let (arena, over, here, there, ids) = (&arena, &over, &here, &there, &ids);
+        let seed = options.seed;
+        let local = scope.spawn(move || edit_here(arena, seed, records, over, here));
+        let remote = scope.spawn(move || edit_there(arena, seed, ids, over, there));
+        let mut done = Done::default();
+        let struck = (|| -> Result<Done> {
+            for (number, planned) in schedule.iter().enumerate() {
+                let at = Duration::from_millis(u64::try_from(planned.at).unwrap_or(0));
+                thread::sleep(at.saturating_sub(started.elapsed()));
+                step.note(&format!("{number} of {} blows", schedule.len()));
+                diary.note("strike", json!({"number": number, "planned": planned}));
+                adversary::blow(arena, &planned.action, &mut done)?;
+            }
+            thread::sleep(options.lasts.saturating_sub(started.elapsed()));
+            Ok(done)
+        })();
+        over.store(true, Ordering::Release);
+        arena.world.heal();
+        let ended = |thread: thread::ScopedJoinHandle<'_, Result<()>>| {
+            thread
+                .join()
+                .map_err(|_| anyhow!("an editor panicked"))
+                .flatten()
+        };
+        let (local, remote) = (ended(local), ended(remote));
+        local.context("editing here")?;
+        remote.context("editing in Odoo")?;
+        struck
+    });
+    let mut report = Report {
+        done: outcome.with_context(|| end_of(&arena))?,
+        ..Report::default()
+    };
+    step.note("coming to rest");
+    settle(&arena)?;
+    let (here, there) = (into(here), into(there));
+    report.local_edits = here.len();
+    report.odoo_edits = there.len();
+    judge(&arena, options.wins, &ids, &there, &mut report)?;
+    report.seconds = begun.elapsed().as_secs_f64();
+    let told = format!(
+        "{} edits here, {} in Odoo, {} conflicts; {} apart, {} echoes, {} misjudged, {} unseen",
+        report.local_edits,
+        report.odoo_edits,
+        report.conflicts,
+        report.apart.len(),
+        report.echoes.len(),
+        report.misjudged.len(),
+        report.unseen.len()
+    );
+    if report.violations().is_empty() {
+        step.done(&told);
+    } else {
+        step.note(&told);
+    }
+    diary.note("two ways", json!(report));
+    Ok(report)
+}
+
+fn into<T>(list: Mutex<T>) -> T {
+    list.into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A table and a model in step. Returns the Odoo id of every row.
+fn in_step(arena: &Arena, records: usize, wins: Wins) -> Result<BTreeMap<i64, i64>> {
+    let mut db = arena.client()?;
+    let columns: String = FIELDS
+        .iter()
+        .map(|(_, column)| format!(", {column} text"))
+        .collect();
+    let initial: String = FIELDS
+        .iter()
+        .map(|(field, _)| format!(", 'I' || n || '{field}'"))
+        .collect();
+    let mut mapping = json!({"name": "title"});
+    for (field, column) in FIELDS {
+        mapping[field] = json!(column);
+    }
+    let wins = json!(wins);
+    db.batch_execute(&format!(
+        "CREATE TABLE customers (id bigint PRIMARY KEY, title text NOT NULL{columns});
+         CREATE TABLE seen (value text NOT NULL);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           INSERT INTO seen SELECT e.value FROM jsonb_each_text(to_jsonb(new)) e WHERE e.value LIKE 'O%'; RETURN new; END $$;
+         CREATE TRIGGER see AFTER UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION see();
+         INSERT INTO customers SELECT n, '{MARK}' || n{initial} FROM generate_series(1, {records}) n;
+         SELECT etl.mirror('res.partner', domain => '[[\"name\", \"like\", \"{MARK}\"]]', options => '{{\"every_seconds\": 1, \"overlap_seconds\": 120}}');
+         SELECT etl.track('customers', 'res.partner', '{mapping}', two_way => {})",
+        wins.to_string().replace('"', "'")
+    ))
+    .context("putting both sides in step")?;
+    arena.until("the backfill", Duration::from_secs(60), || {
+        Ok(arena.number("SELECT count(*) FROM etl.tracks WHERE backfilled_at IS NULL")? == 0)
+    })?;
+    settle(arena)?;
+    let rows = db.query(
+        "SELECT key::bigint, odoo_id FROM etl.tracked_records('customers')",
+        &[],
+    )?;
+    let ids: BTreeMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    if ids.len() != records {
+        bail!("{} records of {records} are linked", ids.len());
+    }
+    Ok(ids)
+}
+
+/// Nothing on its way, and pulls that find nothing new.
+fn settle(arena: &Arena) -> Result<()> {
+    arena.ask(|client| client.batch_execute("SELECT etl.resume()"))?;
+    for _ in 0..4 {
+        if !arena.drained(STUCK, |_| {})? {
+            bail!("rows are left that nothing moves\n{}", end_of(arena));
+        }
+        // What is written in the second of a pull is in the next one.
+        thread::sleep(Duration::from_millis(1_200));
+        let pulled: Value = arena.ask(|client| {
+            Ok(client
+                .query_one("SELECT etl.pull('res.partner')", &[])?
+                .get(0))
+        })?;
+        if pulled["mirrors"][0]["status"] != "succeeded" {
+            bail!("a pull at rest failed: {pulled}\n{}", end_of(arena));
+        }
+    }
+    Ok(())
+}
+
+/// One to twenty rows at a time, a value that nobody else writes.
+fn edit_here(
+    arena: &Arena,
+    seed: u64,
+    records: usize,
+    over: &AtomicBool,
+    edits: &Mutex<Vec<String>>,
+) -> Result<()> {
+    let mut random = StdRng::seed_from_u64(seed ^ 0x10ca1);
+    let mut number = 0;
+    while !over.load(Ordering::Acquire) {
+        number += 1;
+        let value = format!("L{number}");
+        let column = FIELDS[random.random_range(0..FIELDS.len())].1;
+        let most = if random.random_bool(0.2) { 20 } else { 1 };
+        let ids: Vec<i64> = (0..random.random_range(1..=most))
+            .map(|_| random.random_range(1..=i64::try_from(records).unwrap_or(1)))
+            .collect();
+        // Should the answer be lost, it is written again: the same value is no change.
+        arena.ask(|client| {
+            client.execute(
+                &format!("UPDATE customers SET {column} = $1 WHERE id = ANY ($2)"),
+                &[&value, &ids],
+            )
+        })?;
+        push(edits, value);
+        thread::sleep(Duration::from_millis(random.random_range(20..120)));
+    }
+    Ok(())
+}
+
+/// A record at a time, past the extension.
+fn edit_there(
+    arena: &Arena,
+    seed: u64,
+    ids: &BTreeMap<i64, i64>,
+    over: &AtomicBool,
+    edits: &Mutex<Vec<(i64, &'static str, String)>>,
+) -> Result<()> {
+    let mut random = StdRng::seed_from_u64(seed ^ 0x0d00);
+    let keys: Vec<i64> = ids.keys().copied().collect();
+    let colleague = arena.world.direct().colleague()?;
+    let mut number = 0;
+    while !over.load(Ordering::Acquire) {
+        number += 1;
+        let value = format!("O{number}");
+        let key = keys[random.random_range(0..keys.len())];
+        let field = FIELDS[random.random_range(0..FIELDS.len())].0;
+        // Odoo may be down, and the answer lost: then nobody knows whether it was written, unless it shows.
+        let written = colleague.write("res.partner", &[ids[&key]], &json!({field: value}));
+        if written.is_ok() {
+            push(edits, (key, field, value));
+        }
+        thread::sleep(Duration::from_millis(random.random_range(30..150)));
+    }
+    Ok(())
+}
+
+fn push<T>(list: &Mutex<Vec<T>>, item: T) {
+    list.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .push(item);
+}
+
+fn judge(
+    arena: &Arena,
+    wins: Wins,
+    ids: &BTreeMap<i64, i64>,
+    there: &[(i64, &'static str, String)],
+    report: &mut Report,
+) -> Result<()> {
+    let mut db = arena.client()?;
+    let names: Vec<&str> = FIELDS.iter().map(|(field, _)| *field).collect();
+    let odoo: BTreeMap<i64, _> = arena
+        .world
+        .records(
+            "res.partner",
+            "name",
+            &[names.as_slice(), &["name"]].concat(),
+        )?
+        .into_iter()
+        .map(|record| (record["id"].as_i64().unwrap_or_default(), record))
+        .collect();
+    for row in db.query("SELECT id, to_jsonb(c) FROM customers c ORDER BY id", &[])? {
+        let (key, local): (i64, Value) = (row.get(0), row.get(1));
+        let remote = odoo.get(&ids[&key]).context("a record is gone")?;
+        for (field, column) in FIELDS {
+            if local[column] != remote[field] {
+                report.apart.push(format!(
+                    "{key}.{field}: {} here, {} in Odoo",
+                    local[column], remote[field]
+                ));
+            }
+        }
+    }
+
+    let texts = |db: &mut postgres::Client, sql: &str| -> Result<BTreeSet<String>> {
+        Ok(db.query(sql, &[])?.iter().map(|row| row.get(0)).collect())
+    };
+    report.echoes.extend(texts(
+        &mut db,
+        "SELECT o.record_key || '.' || f.key || ': ' || f.value FROM ops.odoo_outbox o CROSS JOIN jsonb_each_text(o.payload) f
+         WHERE f.value LIKE 'O%' AND NOT EXISTS (SELECT FROM etl.conflicts c
+           WHERE c.record_key = o.record_key AND c.field = f.key AND c.odoo_value = to_jsonb(f.value) AND c.winner = 'odoo')",
+    )?);
+    let allowed = match wins {
+        Wins::Odoo => "'odoo'",
+        Wins::Local => "'local'",
+        Wins::Newest => "'odoo', 'local'",
+    };
+    report.misjudged.extend(texts(
+        &mut db,
+        &format!(
+            "SELECT c.record_key || '.' || c.field || ': ' || concat_ws(' ', c.odoo_value, c.local_value, c.winner, c.detail) FROM etl.conflicts c
+             WHERE c.winner IS NULL OR c.winner NOT IN ({allowed}) OR c.odoo_value #>> '{{}}' NOT LIKE 'O%' OR c.local_value #>> '{{}}' NOT LIKE 'L%'"
+        ),
+    )?);
+    report.conflicts = usize::try_from(arena.number("SELECT count(*) FROM etl.conflicts")?)?;
+    report.dead_letters =
+        arena.number("SELECT count(*) FROM ops.odoo_outbox WHERE status = 'failed'")?;
+
+    // What somebody in Odoo wrote last into a field was seen here, one way or the other.
+    let seen = texts(
+        &mut db,
+        "SELECT value FROM seen UNION SELECT odoo_value #>> '{}' FROM etl.conflicts WHERE odoo_value IS NOT NULL",
+    )?;
+    let last: BTreeMap<(i64, &str), &String> = there
+        .iter()
+        .map(|(key, field, value)| ((*key, *field), value))
+        .collect();
+    for ((key, field), value) in last {
+        if !seen.contains(value) {
+            report.unseen.push(format!("{key}.{field}: {value}"));
+        }
+    }
+    Ok(())
+}
