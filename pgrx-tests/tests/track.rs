@@ -334,3 +334,56 @@ fn whoever_may_write_the_table_needs_no_right_on_anything_of_ours() {
         );
     }
 }
+
+#[test]
+fn a_natural_key_names_a_record_and_a_context_goes_with_every_row() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(
+        "CREATE TABLE shops (id int PRIMARY KEY, title text, country text);
+         SELECT etl.track('shops', 'res.partner', '{\"name\": \"title\", \"country_id\": {\"column\": \"country\", \"by\": \"code\"}}', context => '{\"lang\": \"en_US\", \"allowed_company_ids\": [1]}');
+         SELECT etl.backfill('shops')",
+    );
+    eventually(PATIENCE, "the backfill", || {
+        db.one("SELECT backfilled_at IS NOT NULL FROM etl.tracks", &[])
+    });
+    db.run(
+        "INSERT INTO shops VALUES (1, 'Gent', 'BE'), (2, 'Nowhere', NULL), (3, 'Atlantis', 'ZZ')",
+    );
+    eventually(PATIENCE, "two shops", || db.count("done") == 2);
+    let countries = bench.sim().records("res.country");
+    let id_of = |code: &str| {
+        let found = countries.iter().find(|country| country["code"] == code);
+        found.expect("a country")["id"].clone()
+    };
+    assert_eq!(bench.sim().partner("Gent")["country_id"], id_of("BE"));
+    assert_eq!(
+        bench.sim().partner("Nowhere")["country_id"],
+        Value::Bool(false)
+    );
+    let why: String = db.one(
+        "SELECT last_error FROM ops.odoo_outbox WHERE status = 'queued' AND error_class = 'dependency'",
+        &[],
+    );
+    assert!(why.contains("whose code is \"ZZ\""), "{why}");
+    db.run("UPDATE shops SET country = 'NL' WHERE id = 3; UPDATE shops SET country = 'NL' WHERE id = 1");
+    let context = json!({"lang": "en_US", "allowed_company_ids": [1]});
+    let last: Value = db.one(
+        "SELECT payload FROM ops.odoo_outbox ORDER BY id DESC LIMIT 1",
+        &[],
+    );
+    assert_eq!(
+        last,
+        json!({"country_id": {"by": {"code": "NL"}}, "_context": context})
+    );
+    eventually(PATIENCE, "the new country", || {
+        bench.sim().partner("Gent")["country_id"] == id_of("NL")
+    });
+    let shown: Value = db.one(
+        "SELECT etl.explain((SELECT max(id) FROM ops.odoo_outbox))",
+        &[],
+    );
+    assert!(shown.to_string().contains("allowed_company_ids"), "{shown}");
+    let error = db.refused("SELECT etl.track('shops', 'res.partner', '{\"name\": {\"column\": \"title\", \"by\": \"code\"}}')");
+    assert_eq!(error.code().code(), "22023");
+}

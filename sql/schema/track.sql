@@ -21,6 +21,8 @@ CREATE TABLE etl.tracks (
   on_truncate text NOT NULL CHECK (on_truncate OPERATOR(pg_catalog.=) ANY ('{error,delete}'::pg_catalog.text[])),
   condition text,
   priority smallint NOT NULL,
+  -- The Odoo context of its rows: language and companies.
+  context jsonb,
   -- Who wins a field that both sides changed; NULL: nothing comes back from Odoo.
   two_way text CHECK (two_way OPERATOR(pg_catalog.=) ANY ('{odoo,local,newest}'::pg_catalog.text[])),
   -- Record keys of its rows begin so; it stays when the table is renamed.
@@ -53,7 +55,7 @@ $$;
 COMMENT ON FUNCTION etl._key_expression(text, text[]) IS 'The record key of a row, as an expression over its columns.';
 
 -- API: Private. One field of a mapping as an expression over the row's columns; NULL for a constant.
---   "column" | {"column": c} | {"sql": expression} | {"column": c, "ref": table}
+--   "column" | {"column": c} | {"sql": expression} | {"column": c, "ref": table} | {"column": c, "by": field}
 CREATE FUNCTION etl._value_expression(t etl.tracks, field text, mapping jsonb) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -64,13 +66,13 @@ DECLARE
   type oid;
   target regclass;
   other record;
-  example text := 'A field is mapped to "column", {"value": …}, {"sql": "expression"} or {"column": "…", "ref": "schema.table"}.';
+  example text := 'A field is mapped to "column", {"value": …}, {"sql": "expression"}, {"column": "…", "ref": "schema.table"} or {"column": "…", "by": "code"}.';
 BEGIN
   IF jsonb_typeof(mapping) = 'string' THEN
     -- A text has itself as a key.
     mapping := jsonb_build_object('column', mapping);
   END IF;
-  IF jsonb_typeof(mapping) <> 'object' OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['column', 'ref']) THEN
+  IF jsonb_typeof(mapping) <> 'object' OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['column', 'ref'], ARRAY['by', 'column']) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the mapping of %s is not understood: %s', field, mapping), HINT = example;
   ELSIF mapping ? 'value' THEN
     RETURN NULL;
@@ -93,6 +95,8 @@ BEGIN
         HINT = 'Give an expression that builds its record key: {"sql": "jsonb_build_object(''key'', …)"}.';
     END IF;
     RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''key'', %2$L || %1$I::text) END', col, other.prefix);
+  ELSIF mapping ? 'by' THEN
+    RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''by'', jsonb_build_object(%2$L, %1$I)) END', col, mapping ->> 'by');
   END IF;
   RETURN CASE type WHEN 'json'::regtype THEN format('%I::jsonb', col) WHEN 'bytea'::regtype THEN format('encode(%I, ''base64'')', col) ELSE format('%I', col) END;
 END
@@ -122,11 +126,13 @@ CREATE FUNCTION etl._capture_source(t etl.tracks, OUT capture text, OUT backfill
 AS $$
 DECLARE
   rel regclass := t.tab::regclass;
+  -- It goes with every row that writes values.
+  context jsonb := CASE WHEN t.context IS NULL THEN '{}' ELSE jsonb_build_object('_context', t.context) END;
   filter text := coalesce(' WHERE (' || t.condition || ')', '');
   and_filter text := coalesce(' AND (' || t.condition || ')', '');
   -- A record that was archived for its row's sake comes back with it.
   constants text := ((SELECT coalesce(jsonb_object_agg(f.key, f.value -> 'value'), '{}') FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object' AND f.value ? 'value')
-    || CASE WHEN t.on_delete = 'archive' AND NOT t.fields ? 'active' THEN '{"active": true}'::jsonb ELSE '{}' END)::text;
+    || CASE WHEN t.on_delete = 'archive' AND NOT t.fields ? 'active' THEN '{"active": true}'::jsonb ELSE '{}' END || context)::text;
   keys text := (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i));
   vals text := '';
   whole text;
@@ -137,7 +143,7 @@ DECLARE
   n int := 0;
   f record;
   gone_operation text := CASE t.on_delete WHEN 'delete' THEN '''delete''' WHEN 'archive' THEN '''update''' ELSE 'NULL' END;
-  gone_payload text := CASE t.on_delete WHEN 'archive' THEN '''{"active": false}''::jsonb' ELSE '''{}''::jsonb' END;
+  gone_payload text := CASE t.on_delete WHEN 'archive' THEN format('%L::jsonb', '{"active": false}'::jsonb || context) ELSE '''{}''::jsonb' END;
   two_way bool := t.two_way IS NOT NULL;
   head text := CASE WHEN two_way THEN 'WITH sent AS (' ELSE '' END
     || format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id);
@@ -200,7 +206,7 @@ DECLARE
   RETURN NULL;
 END
 $src$,
-    stamp, head, t.model, whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, coalesce(nullif(changed, ''), '''{}''::jsonb'), pairs,
+    stamp, head, t.model, whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, CASE WHEN context = '{}' THEN '' ELSE format('%L::jsonb || ', context) END || coalesce(nullif(changed, ''), '''{}''::jsonb'), pairs,
     CASE t.on_delete WHEN 'ignore' THEN 'NULL;' ELSE format('%s
     SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s%s', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side, tail) END,
     CASE t.on_truncate WHEN 'delete' THEN
@@ -218,7 +224,7 @@ BEGIN
     echo := etl.track_%1$s_echoes();
   END IF;
 $two$, t.id) ELSE E'BEGIN\n' END,
-    tail, CASE WHEN two_way THEN ' AND (c.operation <> ''update'' OR c.payload <> ''{}'')' ELSE '' END);
+    tail, CASE WHEN two_way THEN format(' AND (c.operation <> ''update'' OR c.payload <> %L)', context) ELSE '' END);
 
   -- Two statements: with "nothing or above" in one, the plan would walk the index from its beginning for each chunk.
   backfill := format('%s IF after IS NULL THEN %s ELSE %s END IF; END', CASE WHEN two_way THEN 'DECLARE ids bigint[]; BEGIN' ELSE 'BEGIN' END,
@@ -255,7 +261,7 @@ COMMENT ON FUNCTION etl._chunk_source(etl.tracks, text, text, text, text, text) 
 -- API: Private. Whether two tracks send the same of the same rows.
 CREATE FUNCTION etl._is_same_mapping(a etl.tracks, b etl.tracks) RETURNS bool
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT (a.fields, a.condition, a.key_columns, a.two_way IS NULL) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns, b.two_way IS NULL) $$;
+AS $$ SELECT (a.fields, a.condition, a.key_columns, a.context, a.two_way IS NULL) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns, b.context, b.two_way IS NULL) $$;
 COMMENT ON FUNCTION etl._is_same_mapping(etl.tracks, etl.tracks) IS 'Whether two tracks send the same of the same rows.';
 
 -- API: Private. Writes a track down, or changes it. Returns it.
@@ -278,7 +284,7 @@ BEGIN
   IF FOUND THEN
     -- A field that was not sent before is sent with the next backfill; the old rows keep their keys.
     UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(t.tab::regclass), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
-        priority = t.priority, two_way = t.two_way,
+        priority = t.priority, context = t.context, two_way = t.two_way,
         backfill_asked_at = CASE WHEN t.two_way IS NULL OR etl._is_same_mapping(k, t) THEN k.backfill_asked_at ELSE now() END,
         backfilled_at = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_at END,
         backfill_after = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfill_after END,
@@ -290,9 +296,9 @@ BEGIN
     END IF;
   ELSE
     -- In step both ways means whole: what is there already goes too.
-    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, two_way, backfill_asked_at, prefix)
+    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, context, two_way, backfill_asked_at, prefix)
       VALUES (t.connection, t.model, t.tab, t.tab::regclass, t.home, t.key_columns, t.fields, etl._column_numbers(t.tab::regclass), t.on_delete, t.on_truncate, t.condition, t.priority,
-        t.two_way, CASE WHEN t.two_way IS NOT NULL THEN now() END,
+        t.context, t.two_way, CASE WHEN t.two_way IS NOT NULL THEN now() END,
         -- Another table may have had this name, and its records have its keys.
         CASE WHEN EXISTS (SELECT FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.prefix = t.prefix)
           THEN format('%s#%s:', rtrim(t.prefix, ':'), t.tab::regclass::oid) ELSE t.prefix END)
@@ -459,7 +465,7 @@ COMMENT ON FUNCTION etl._arm(etl.tracks) IS 'Puts the triggers on a tracked tabl
 
 -- API: Public. With the rights of whoever calls, who must own the table.
 CREATE FUNCTION etl.track("table" regclass, model text, fields jsonb, key text[] DEFAULT NULL, connection text DEFAULT 'odoo', on_delete text DEFAULT 'delete',
-    on_truncate text DEFAULT 'error', condition text DEFAULT NULL, priority smallint DEFAULT 0, two_way text DEFAULT NULL) RETURNS jsonb
+    on_truncate text DEFAULT 'error', condition text DEFAULT NULL, priority smallint DEFAULT 0, two_way text DEFAULT NULL, context jsonb DEFAULT NULL) RETURNS jsonb
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -484,6 +490,9 @@ BEGIN
   ELSIF $6 IS NULL OR $6 NOT IN ('delete', 'archive', 'ignore') OR $7 IS NULL OR $7 NOT IN ('error', 'delete') THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'on_delete or on_truncate is not known',
       HINT = 'on_delete is delete, archive or ignore; on_truncate is error or delete.';
+  ELSIF jsonb_typeof($11) <> 'object' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'context is not an object',
+      HINT = 'For example ''{"lang": "de_DE", "allowed_company_ids": [2]}''.';
   ELSIF $10 IS NOT NULL AND $10 NOT IN ('odoo', 'local', 'newest') THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('two_way "%s" is not known', $10),
       HINT = 'It says who wins a field that both sides changed: odoo, local or newest. NULL: nothing comes back from Odoo.';
@@ -499,7 +508,7 @@ BEGIN
       THEN jsonb_set(e.value, '{ref}', to_jsonb(coalesce(etl._qualified(e.value ->> 'ref'), etl._qualified(format('%I.%s', k.nspname, e.value ->> 'ref')), e.value ->> 'ref')))
       ELSE e.value END) FROM jsonb_each($3) e);
   t := jsonb_populate_record(NULL::etl.tracks, jsonb_build_object('connection', $5, 'model', $2, 'tab', format('%I.%I', k.nspname, k.relname), 'home', k.nspname,
-    'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0), 'two_way', $10,
+    'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0), 'two_way', $10, 'context', $11,
     'prefix', format('%s.%s:', k.nspname, k.relname), 'rel', $1::oid));
 
   described := etl._describe($5, $2, ARRAY(SELECT jsonb_object_keys($3)) || CASE WHEN $6 = 'archive' THEN ARRAY['active'] ELSE '{}' END);
@@ -517,6 +526,9 @@ BEGIN
     ELSIF (f.field -> 'readonly')::bool IS TRUE THEN
       RAISE EXCEPTION USING ERRCODE = 'generated_always', MESSAGE = format('%s.%s cannot be written: Odoo computes it, or keeps it read-only', $2, f.name),
         HINT = 'Leave it out.';
+    ELSIF jsonb_typeof($3 -> f.name) = 'object' AND $3 -> f.name ? 'by' AND f.field ->> 'type' <> 'many2one' THEN
+      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('%s.%s refers to no record: "by" does not fit', $2, f.name),
+        HINT = '"by" is for fields of type many2one.';
     ELSIF f.field ->> 'type' = 'one2many' THEN
       RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s.%s is a list of lines', $2, f.name),
         HINT = format('Track the table of the lines: SELECT etl.track(…, %L, ''{%s: {"column": "…", "ref": %s}, …}'');', f.field ->> 'relation', to_json(f.field ->> 'relation_field'), to_json(t.tab));
@@ -548,8 +560,8 @@ BEGIN
       'one_way', (SELECT coalesce(jsonb_agg(x ORDER BY x), '[]') FROM jsonb_object_keys(t.fields) x WHERE NOT x = ANY (inward))) END;
 END
 $$;
-COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text) IS
-  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"} or {"column": "…", "ref": "other.table"}. two_way: what the model''s mirror pulls comes back into the table, and "odoo", "local" or "newest" wins a field that both changed. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
+COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text, jsonb) IS
+  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"}, {"column": "…", "ref": "other.table"} or {"column": "…", "by": "code"}. two_way: what the model''s mirror pulls comes back into the table, and "odoo", "local" or "newest" wins a field that both changed. context: language and companies. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
 
 -- API: Private. The columns that name a row: those given, or the primary key; never null and unique.
 CREATE FUNCTION etl._checked_key(rel regclass, given text[]) RETURNS text[]

@@ -110,7 +110,7 @@ AS $$
   LEFT JOIN LATERAL (SELECT o.prefix, o.model FROM etl._tracks_of(m.mapping ->> 'ref') o WHERE o.connection = t.connection AND cardinality(o.key_columns) = 1 LIMIT 1) r
     ON jsonb_typeof(m.mapping) = 'object' AND m.mapping ? 'ref'
   WHERE NOT m.col = ANY (t.key_columns)
-    AND (r.prefix IS NOT NULL OR jsonb_typeof(m.mapping) = 'string' OR NOT m.mapping ? 'ref')
+    AND (r.prefix IS NOT NULL OR jsonb_typeof(m.mapping) = 'string' OR NOT m.mapping ?| '{ref,by}')
     -- One that two fields are made of cannot follow both.
     AND (SELECT count(*) FROM mapped x WHERE x.col = m.col) = 1
     AND (etl._has_column(rel, m.field) OR etl._is_whole(rel, ARRAY[m.field]))

@@ -140,6 +140,9 @@ impl Gateway for Recorder<'_> {
                 Err(self
                     .end("What follows depends on the record that this external id stands for."))
             }
+            "search_read" => {
+                Err(self.end("What follows depends on the records that these keys stand for."))
+            }
             "load" if self.batch.operation == Operation::Upsert => Err(self.end(
                 "Records that were there before are then changed by web_save_multi or write.",
             )),

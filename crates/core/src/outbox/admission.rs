@@ -37,6 +37,8 @@ pub struct Admitted {
     pub fields: Map<String, Value>,
     /// Always > 0.
     pub odoo_id: Option<i64>,
+    /// The Odoo context of this row alone: `_context` of its payload.
+    pub context: Map<String, Value>,
 }
 
 /// Checks a row that asks for `operation` on `model`. `knows_record`: a record key or an earlier delivery names the record.
@@ -90,6 +92,16 @@ pub fn admit(
         .transpose()?
         .flatten();
     let odoo_id = by_odoo_id.or(by_id);
+    let context = match fields.remove("_context") {
+        Some(Value::Object(context)) if kind != Operation::Call => context,
+        None | Some(Value::Null) => Map::new(),
+        Some(_) => {
+            return Err(Refusal::new(
+                "\"_context\" is no object, or of a call",
+                "Give a context such as {\"lang\": \"de_DE\", \"allowed_company_ids\": [2]}; a call has its own in \"kwargs\".",
+            ));
+        }
+    };
     let known = odoo_id.is_some() || knows_record;
     match kind {
         Operation::Create | Operation::Upsert => {}
@@ -118,6 +130,7 @@ pub fn admit(
         operation: kind,
         fields,
         odoo_id,
+        context,
     })
 }
 
@@ -324,6 +337,23 @@ mod tests {
             refusal("update", json!({"name": "x"})),
             "an update must name its record"
         );
+    }
+
+    #[test]
+    fn a_row_may_have_a_context_of_its_own() {
+        let payload = json!({"name": "Ada", "_context": {"lang": "de_DE"}});
+        let admitted = admit("res.partner", "create", payload, false).unwrap();
+        assert_eq!(admitted.context["lang"], "de_DE");
+        assert!(!admitted.fields.contains_key("_context"));
+        let refused = |operation, context: Value| {
+            refusal(
+                operation,
+                json!({"odoo_id": 1, "method": "x", "_context": context}),
+            )
+        };
+        let message = "\"_context\" is no object, or of a call";
+        assert_eq!(refused("update", json!("de_DE")), message);
+        assert_eq!(refused("call", json!({"lang": "de_DE"})), message);
     }
 
     #[test]

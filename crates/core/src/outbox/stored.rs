@@ -101,7 +101,11 @@ pub fn check(raw: RawRow, terms: &Terms<'_>) -> Result<Claimed, Failure> {
         references: Vec::new(),
         described: false,
         joinable: model_config.policy.editable_when.is_empty(),
-        context: model_config.context,
+        context: {
+            let mut context = model_config.context;
+            context.extend(admitted.context);
+            context
+        },
         max_batch: model_config.max_batch.unwrap_or(terms.defaults.max_batch),
     })
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use pg_etl_core::failure::ErrorClass;
 use pg_etl_core::outbox::Operation;
 
 use crate::target::*;
@@ -76,5 +77,66 @@ fn values_of_every_type_survive_the_trip() {
             [&read["category_id"], &read["color"]],
             [&json!([]), &json!(0)]
         );
+    });
+}
+
+#[test]
+fn a_reference_by_natural_key_is_one_question_for_the_batch() {
+    each(|t| {
+        let client = t.client();
+        let country = |code: &str| json!({"by": {"code": code}});
+        let row = |key: &str, payload: Value| t.row("res.partner", Operation::Upsert, key, payload);
+        let rows = vec![
+            row("n1", json!({"name": "one", "country_id": country("BE")})),
+            row("n2", json!({"name": "two", "country_id": country("NL")})),
+            row("n3", json!({"name": "three", "country_id": country("ZZ")})),
+            row(
+                "n4",
+                json!({"name": "four", "country_id": country("BE"), "category_id": [{"by": {"name": format!("N {}", t.namespace)}}]}),
+            ),
+            row(
+                "n5",
+                json!({"name": "five", "country_id": {"by": {"no_such_field": 7}}}),
+            ),
+        ];
+        for name in ["N", "M", "M"] {
+            let key = format!("n{}", t.count(&client, "res.partner.category", json!([])));
+            let made = t.row(
+                "res.partner.category",
+                Operation::Create,
+                &key,
+                json!({"name": format!("{name} {}", t.namespace)}),
+            );
+            id(&t.deliver(&client, vec![made])[0]);
+        }
+        let asked = client.requests();
+        let outcomes = t.deliver(&client, rows);
+        assert!(
+            client.requests() - asked <= 8,
+            "{}",
+            client.requests() - asked
+        );
+        let made = [&outcomes[0], &outcomes[1], &outcomes[3]].map(id);
+        let read = t.read(
+            &client,
+            "res.partner",
+            &made,
+            &["country_id", "category_id"],
+        );
+        let names: Vec<&Value> = read.iter().map(|record| &record["country_id"][1]).collect();
+        assert_eq!(names, ["Belgium", "Netherlands", "Belgium"]);
+        assert_eq!(read[2]["category_id"].as_array().map(Vec::len), Some(1));
+        let unknown = failure(&outcomes[2]);
+        assert_eq!(unknown.class, ErrorClass::Dependency, "{unknown}");
+        assert!(unknown.message.contains("\"ZZ\""), "{unknown}");
+        assert_eq!(failure(&outcomes[4]).class, ErrorClass::Invalid);
+        let twice = row(
+            "n6",
+            json!({"name": "six", "category_id": [{"by": {"name": format!("M {}", t.namespace)}}]}),
+        );
+        let twice = t.deliver(&client, vec![twice]);
+        let several = failure(&twice[0]);
+        assert_eq!(several.class, ErrorClass::Invalid);
+        assert!(several.message.contains("several"), "{several}");
     });
 }

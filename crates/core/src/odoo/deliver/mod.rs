@@ -31,6 +31,7 @@ mod lines;
 mod lock;
 mod lookup;
 mod method;
+mod natural;
 mod overtaken;
 mod policy;
 mod rights;
@@ -53,6 +54,7 @@ use crate::failure::{ErrorClass, Failure};
 use crate::http;
 use crate::outbox::{Batch, Circle, Operation, Outcome, Row};
 use gateway::Gateway;
+use natural::Found;
 pub use policy::{ModelPolicy, OnMissing, WhenLocked};
 
 /// What a delivery needs to know besides the batch.
@@ -208,13 +210,23 @@ impl Delivery<'_> {
         rows: impl Iterator<Item = &'r Row>,
         purpose: Purpose,
     ) -> Vec<Ready<'r>> {
+        let rows: Vec<&Row> = rows.collect();
         let mut ready = Vec::new();
+        let found = match self.natural_keys(&rows) {
+            Ok(found) => found,
+            Err(failure) => {
+                for row in rows {
+                    self.fail(row, failure.clone());
+                }
+                return ready;
+            }
+        };
         for row in rows {
-            let values = self.read_one(row, &row.payload, purpose);
+            let values = self.read_one(row, &row.payload, &found, purpose);
             let changes = row
                 .changes
                 .as_ref()
-                .map(|changes| self.read_one(row, changes, Purpose::Upsert));
+                .map(|changes| self.read_one(row, changes, &found, Purpose::Upsert));
             match (values, changes.transpose()) {
                 (Ok(values), Ok(changes)) => ready.push(Ready {
                     row,
@@ -231,10 +243,12 @@ impl Delivery<'_> {
         &mut self,
         row: &Row,
         payload: &Map<String, Value>,
+        found: &Found,
         purpose: Purpose,
     ) -> Result<Values, Failure> {
         // Also halts where the description cannot be had, so that not every row asks for it.
         self.fields(&self.batch.model)?;
+        let payload = &self.named(payload, found)?;
         let reader = Reader {
             endpoint: self.gateway.endpoint(),
             naming: self.naming,

@@ -15,7 +15,7 @@ pub struct Naming<'a> {
     pub connection: &'a str,
 }
 
-const ONE: &str = "an Odoo id, an external id \"module.name\", {\"key\": a record_key}, or null";
+const ONE: &str = "an Odoo id, an external id \"module.name\", {\"key\": a record_key}, {\"by\": {a field: its value}}, or null";
 
 /// One record of `model`; `false` is Odoo's own null. The error is the end of "… expects".
 pub(super) fn one(
