@@ -14,8 +14,23 @@ use crate::mirror::store::Mirror;
 
 /// Takes in what was just merged: these records, which Odoo was asked for at that time; or, for `None`, those that an earlier page left
 /// because somebody was writing to their rows. Inside the transaction of the merge.
-pub fn take_in(mirror: &Mirror, run: i64, page: Option<(&[i64], SystemTime)>) {
+///
+/// `own` is the connection's user: what it made has a row already.
+pub fn take_in(mirror: &Mirror, run: i64, own: Option<i64>, page: Option<(&[i64], SystemTime)>) {
     for (track, wins) in tracks(mirror) {
+        if let Some((ids, _)) = page {
+            let made = Spi::get_one_with_args::<i64>(
+                "SELECT etl._create_in($1, $2::regclass, $3, $4, $5)",
+                &[
+                    track.into(),
+                    mirror.rel.as_deref().into(),
+                    ids.to_vec().into(),
+                    own.into(),
+                    run.into(),
+                ],
+            );
+            made.unwrap_or_else(|error| spi_failed(error));
+        }
         let fates: Map<String, Value> = look(mirror, track, page)
             .into_iter()
             .map(|(record, facts)| (record, decided(&facts, wins)))
@@ -29,6 +44,22 @@ pub fn take_in(mirror: &Mirror, run: i64, page: Option<(&[i64], SystemTime)>) {
             ],
         );
         applied.unwrap_or_else(|error| spi_failed(error));
+    }
+}
+
+/// Deletes rows whose records are deleted in Odoo: these, or those that an earlier run left. Inside a transaction.
+pub fn take_deletes(mirror: &Mirror, run: i64, deleted: Option<&[i64]>) {
+    for (track, _) in tracks(mirror) {
+        let gone = Spi::get_one_with_args::<i64>(
+            "SELECT etl._delete_in($1, $2::regclass, $3, $4)",
+            &[
+                track.into(),
+                mirror.rel.as_deref().into(),
+                deleted.map(<[i64]>::to_vec).into(),
+                run.into(),
+            ],
+        );
+        gone.unwrap_or_else(|error| spi_failed(error));
     }
 }
 
@@ -158,6 +189,7 @@ fn read(known: &Value) -> Facts {
             .unwrap_or(Sent::Before),
         is_ours: says("is_ours"),
         odoo_is_newer: says("odoo_is_newer"),
+        is_resent: says("is_resent"),
         again: says("again"),
     }
 }

@@ -3,6 +3,7 @@
 use odoo_sim::{Config, Sim};
 use postgres::Client;
 use serde_json::{Map, Value, json};
+use xtask::odoo::{Access, Colleague};
 use xtask::pg::Cluster;
 
 use crate::client::Sql;
@@ -198,6 +199,21 @@ impl Bench {
     #[track_caller]
     pub fn sim(&self) -> &Sim {
         self.sim.as_ref().expect("this bench talks to a real Odoo")
+    }
+
+    /// Somebody else who works in the simulated Odoo.
+    #[track_caller]
+    pub fn colleague(&self) -> Colleague {
+        let (sim, admin) = (self.sim(), self.sim().admin());
+        let access = Access {
+            url: sim.url(),
+            database: sim.database().to_owned(),
+            api_key: admin.keys[0].key.clone(),
+            login: admin.login,
+            password: admin.password,
+            uid: admin.uid,
+        };
+        access.colleague().expect("a user of their own")
     }
 
     /// A superuser's session in [`DATABASE`].

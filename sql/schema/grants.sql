@@ -27,7 +27,7 @@ GRANT EXECUTE ON FUNCTION etl._must_be_set_up(), etl._describe(text, text, text[
 GRANT SELECT ON etl.audit_log TO etl_admin;
 
 -- etl.track() likewise: what it does to the table it does as the table's owner.
-GRANT EXECUTE ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text, jsonb), etl.untrack(regclass, text, text),
+GRANT EXECUTE ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text, jsonb, text, text), etl.untrack(regclass, text, text),
   etl.backfill(regclass, text, text), etl._key_expression(text, text[]), etl._value_expression(etl.tracks, text, jsonb), etl._tracks_of(text),
   etl._capture_source(etl.tracks), etl._chunk_source(etl.tracks, text, text, text, text, text), etl._arm(etl.tracks), etl._register_track(etl.tracks), etl._make_sink(int), etl._capture_names(etl.tracks), etl._write_capture(etl.tracks),
   etl._checked_key(regclass, text[]), etl._qualified(text), etl._forget_track(int), etl._capture_functions(etl.tracks), etl._mirror_table(text, text), etl._inward(etl.tracks, regclass),
@@ -54,7 +54,7 @@ GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, json
   etl._end_pull(text, text, bigint, text, text, text, text),
   etl._tracks_of(text), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text),
   etl._two_way(text, text), etl._seen(text, bigint[]), etl._pull_before_sending(text[], text[]), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
-  etl._looked(int, text, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._note_sent(int, text, bigint[]), etl._echoes(int) TO etl_worker;
+  etl._looked(int, text, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._create_in(int, regclass, bigint[], bigint, bigint), etl._delete_in(int, regclass, bigint[], bigint), etl._note_sent(int, text, bigint[]), etl._echoes(int) TO etl_worker;
 
 -- From here on the launcher may look for this database.
 SELECT etl._announce();

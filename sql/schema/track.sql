@@ -25,6 +25,9 @@ CREATE TABLE etl.tracks (
   context jsonb,
   -- Who wins a field that both sides changed; NULL: nothing comes back from Odoo.
   two_way text CHECK (two_way OPERATOR(pg_catalog.=) ANY ('{odoo,local,newest}'::pg_catalog.text[])),
+  -- What becomes of records that somebody makes or deletes in Odoo.
+  on_odoo_create text NOT NULL DEFAULT 'ignore' CHECK (on_odoo_create OPERATOR(pg_catalog.=) ANY ('{ignore,insert}'::pg_catalog.text[])),
+  on_odoo_delete text NOT NULL DEFAULT 'keep' CHECK (on_odoo_delete OPERATOR(pg_catalog.=) ANY ('{keep,delete}'::pg_catalog.text[])),
   -- Record keys of its rows begin so; it stays when the table is renamed.
   prefix text NOT NULL,
   created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -180,7 +183,7 @@ DECLARE
 %15$s  CASE TG_OP
   WHEN 'INSERT' THEN
     %2$s
-    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s%16$s
+    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s%18$s%16$s
   WHEN 'UPDATE' THEN
     IF etl._is_backfilled(%8$s) THEN
       %2$s
@@ -208,7 +211,7 @@ END
 $src$,
     stamp, head, t.model, whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, CASE WHEN context = '{}' THEN '' ELSE format('%L::jsonb || ', context) END || coalesce(nullif(changed, ''), '''{}''::jsonb'), pairs,
     CASE t.on_delete WHEN 'ignore' THEN 'NULL;' ELSE format('%s
-    SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s%s', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side, tail) END,
+    SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s%s', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side, CASE WHEN two_way THEN ' WHERE NOT coalesce(echo -> o.k ? ''_deleted'', false)' ELSE '' END || tail) END,
     CASE t.on_truncate WHEN 'delete' THEN
       -- A partition is not the table: what is still there stays.
       format('%s
@@ -224,7 +227,8 @@ BEGIN
     echo := etl.track_%1$s_echoes();
   END IF;
 $two$, t.id) ELSE E'BEGIN\n' END,
-    tail, CASE WHEN two_way THEN format(' AND (c.operation <> ''update'' OR c.payload <> %L)', context) ELSE '' END);
+    tail, CASE WHEN two_way THEN format(' AND (c.operation <> ''update'' OR c.payload <> %L)', context) ELSE '' END,
+    CASE WHEN two_way THEN ' WHERE NOT echo ? ''''' ELSE '' END);
 
   -- Two statements: with "nothing or above" in one, the plan would walk the index from its beginning for each chunk.
   backfill := format('%s IF after IS NULL THEN %s ELSE %s END IF; END', CASE WHEN two_way THEN 'DECLARE ids bigint[]; BEGIN' ELSE 'BEGIN' END,
@@ -261,7 +265,7 @@ COMMENT ON FUNCTION etl._chunk_source(etl.tracks, text, text, text, text, text) 
 -- API: Private. Whether two tracks send the same of the same rows.
 CREATE FUNCTION etl._is_same_mapping(a etl.tracks, b etl.tracks) RETURNS bool
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT (a.fields, a.condition, a.key_columns, a.context, a.two_way IS NULL) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns, b.context, b.two_way IS NULL) $$;
+AS $$ SELECT (a.fields, a.condition, a.key_columns, a.context, a.two_way IS NULL, a.on_odoo_create) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns, b.context, b.two_way IS NULL, b.on_odoo_create) $$;
 COMMENT ON FUNCTION etl._is_same_mapping(etl.tracks, etl.tracks) IS 'Whether two tracks send the same of the same rows.';
 
 -- API: Private. Writes a track down, or changes it. Returns it.
@@ -284,7 +288,7 @@ BEGIN
   IF FOUND THEN
     -- A field that was not sent before is sent with the next backfill; the old rows keep their keys.
     UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(t.tab::regclass), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
-        priority = t.priority, context = t.context, two_way = t.two_way,
+        priority = t.priority, context = t.context, two_way = t.two_way, on_odoo_create = t.on_odoo_create, on_odoo_delete = t.on_odoo_delete,
         backfill_asked_at = CASE WHEN t.two_way IS NULL OR etl._is_same_mapping(k, t) THEN k.backfill_asked_at ELSE now() END,
         backfilled_at = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_at END,
         backfill_after = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfill_after END,
@@ -296,9 +300,9 @@ BEGIN
     END IF;
   ELSE
     -- In step both ways means whole: what is there already goes too.
-    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, context, two_way, backfill_asked_at, prefix)
+    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, context, two_way, on_odoo_create, on_odoo_delete, backfill_asked_at, prefix)
       VALUES (t.connection, t.model, t.tab, t.tab::regclass, t.home, t.key_columns, t.fields, etl._column_numbers(t.tab::regclass), t.on_delete, t.on_truncate, t.condition, t.priority,
-        t.context, t.two_way, CASE WHEN t.two_way IS NOT NULL THEN now() END,
+        t.context, t.two_way, t.on_odoo_create, t.on_odoo_delete, CASE WHEN t.two_way IS NOT NULL THEN now() END,
         -- Another table may have had this name, and its records have its keys.
         CASE WHEN EXISTS (SELECT FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.prefix = t.prefix)
           THEN format('%s#%s:', rtrim(t.prefix, ':'), t.tab::regclass::oid) ELSE t.prefix END)
@@ -374,10 +378,11 @@ $$;
 COMMENT ON FUNCTION etl._make_sink(int) IS 'Makes the view through which a track''s triggers enqueue.';
 
 -- API: Private. The names of a track's functions: in the table's schema, and its owner's.
-CREATE FUNCTION etl._capture_names(t etl.tracks, OUT capture text, OUT backfill text, OUT look text, OUT apply text)
+CREATE FUNCTION etl._capture_names(t etl.tracks, OUT capture text, OUT backfill text, OUT look text, OUT apply text, OUT make text, OUT remove text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('%I.etl_capture_%s', t.home, t.id), format('%I.etl_backfill_%s', t.home, t.id), format('%I.etl_look_%s', t.home, t.id), format('%I.etl_apply_%s', t.home, t.id)
+  SELECT format('%I.etl_capture_%s', t.home, t.id), format('%I.etl_backfill_%s', t.home, t.id), format('%I.etl_look_%s', t.home, t.id), format('%I.etl_apply_%s', t.home, t.id),
+    format('%I.etl_make_%s', t.home, t.id), format('%I.etl_remove_%s', t.home, t.id)
 $$;
 COMMENT ON FUNCTION etl._capture_names(etl.tracks) IS 'The names of the functions that capture a table''s changes.';
 
@@ -387,7 +392,7 @@ CREATE FUNCTION etl._capture_functions(t etl.tracks) RETURNS SETOF regprocedure
 AS $$
   SELECT f.found FROM etl._capture_names(t) n
   CROSS JOIN LATERAL (VALUES (to_regprocedure(n.capture || '()')), (to_regprocedure(n.backfill || '(text[], int)')), (to_regprocedure(n.look || '(jsonb)')),
-    (to_regprocedure(n.apply || '(jsonb)'))) AS f(found)
+    (to_regprocedure(n.apply || '(jsonb)')), (to_regprocedure(n.make || '(jsonb)')), (to_regprocedure(n.remove || '(jsonb)'))) AS f(found)
   WHERE f.found IS NOT NULL
 $$;
 COMMENT ON FUNCTION etl._capture_functions(etl.tracks) IS 'The functions of a track that there are.';
@@ -420,6 +425,10 @@ BEGIN
     SELECT * INTO inward FROM etl._two_way_source(t, mirror);
     EXECUTE format('CREATE OR REPLACE FUNCTION %s(items jsonb) RETURNS TABLE (record_key text, local jsonb, typed jsonb) LANGUAGE plpgsql VOLATILE %s AS %L', names.look, settings, inward.look);
     EXECUTE format('CREATE OR REPLACE FUNCTION %s(changes jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE %s AS %L', names.apply, settings, inward.apply);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(item jsonb) RETURNS text LANGUAGE plpgsql VOLATILE %s AS %L', names.make, settings, inward.make);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(keys jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE %s AS %L', names.remove, settings, inward.remove);
+    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.make, format('Makes rows of %s for records that somebody made in Odoo (%s): made by etl.track().', t.tab, t.model));
+    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.remove, format('Deletes rows of %s whose records were deleted in Odoo (%s): made by etl.track().', t.tab, t.model));
     EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.look, format('Locks rows of %s that changed in Odoo (%s): made by etl.track().', t.tab, t.model));
     EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.apply, format('Writes what changed in Odoo (%s) into %s: made by etl.track().', t.model, t.tab));
   END IF;
@@ -465,7 +474,8 @@ COMMENT ON FUNCTION etl._arm(etl.tracks) IS 'Puts the triggers on a tracked tabl
 
 -- API: Public. With the rights of whoever calls, who must own the table.
 CREATE FUNCTION etl.track("table" regclass, model text, fields jsonb, key text[] DEFAULT NULL, connection text DEFAULT 'odoo', on_delete text DEFAULT 'delete',
-    on_truncate text DEFAULT 'error', condition text DEFAULT NULL, priority smallint DEFAULT 0, two_way text DEFAULT NULL, context jsonb DEFAULT NULL) RETURNS jsonb
+    on_truncate text DEFAULT 'error', condition text DEFAULT NULL, priority smallint DEFAULT 0, two_way text DEFAULT NULL, context jsonb DEFAULT NULL,
+    on_odoo_create text DEFAULT 'ignore', on_odoo_delete text DEFAULT 'keep') RETURNS jsonb
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -476,6 +486,7 @@ DECLARE
   f record;
   made regprocedure;
   inward text[];
+  odd text;
 BEGIN
   PERFORM etl._must_be_set_up();
   SELECT c.relkind, c.relpersistence, n.nspname, c.relname, r.rolname AS owner INTO k
@@ -493,6 +504,9 @@ BEGIN
   ELSIF jsonb_typeof($11) <> 'object' THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'context is not an object',
       HINT = 'For example ''{"lang": "de_DE", "allowed_company_ids": [2]}''.';
+  ELSIF $12 IS NULL OR $12 NOT IN ('ignore', 'insert') OR $13 IS NULL OR $13 NOT IN ('keep', 'delete') OR ($10 IS NULL AND ($12 <> 'ignore' OR $13 <> 'keep')) THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'on_odoo_create or on_odoo_delete is not known, or two_way is not given',
+      HINT = 'on_odoo_create is ignore or insert; on_odoo_delete is keep or delete; both go with two_way => ''odoo'', ''local'' or ''newest''.';
   ELSIF $10 IS NOT NULL AND $10 NOT IN ('odoo', 'local', 'newest') THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('two_way "%s" is not known', $10),
       HINT = 'It says who wins a field that both sides changed: odoo, local or newest. NULL: nothing comes back from Odoo.';
@@ -508,7 +522,7 @@ BEGIN
       THEN jsonb_set(e.value, '{ref}', to_jsonb(coalesce(etl._qualified(e.value ->> 'ref'), etl._qualified(format('%I.%s', k.nspname, e.value ->> 'ref')), e.value ->> 'ref')))
       ELSE e.value END) FROM jsonb_each($3) e);
   t := jsonb_populate_record(NULL::etl.tracks, jsonb_build_object('connection', $5, 'model', $2, 'tab', format('%I.%I', k.nspname, k.relname), 'home', k.nspname,
-    'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0), 'two_way', $10, 'context', $11,
+    'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0), 'two_way', $10, 'context', $11, 'on_odoo_create', $12, 'on_odoo_delete', $13,
     'prefix', format('%s.%s:', k.nspname, k.relname), 'rel', $1::oid));
 
   described := etl._describe($5, $2, ARRAY(SELECT jsonb_object_keys($3)) || CASE WHEN $6 = 'archive' THEN ARRAY['active'] ELSE '{}' END);
@@ -543,6 +557,18 @@ BEGIN
       RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('no field of this mapping can come back from Odoo'),
         DETAIL = 'What is just a column comes back: no expression, no constant, no key, and a field that the mirror has.', HINT = 'Leave two_way out.';
     END IF;
+    IF $12 = 'insert' THEN
+      SELECT string_agg(a.attname, ', ' ORDER BY a.attnum) INTO odd FROM pg_attribute a
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+          AND NOT a.attname = ANY (ARRAY(SELECT i.col FROM etl._inward(t, etl._mirror_table($5, $2)) i));
+      IF odd IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'not_null_violation', MESSAGE = format('a row of %s that is made of a record of Odoo has no value for %s', $1, odd),
+          HINT = 'Give these columns a default (a key: GENERATED BY DEFAULT AS IDENTITY, or gen_random_uuid()), map them, or leave on_odoo_create out.';
+      ELSIF NOT etl._has_column(etl._mirror_table($5, $2), 'create_uid') AND NOT etl._is_whole(etl._mirror_table($5, $2), '{}') THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('the mirror of %s has no create_uid: nobody knows which records are ours', $2),
+          HINT = 'Let it have one (etl.mirror(…, fields => …)), or leave on_odoo_create out.';
+      END IF;
+    END IF;
   END IF;
   EXECUTE (SELECT s.probe FROM etl._capture_source(t) s);
   PERFORM etl._write_capture(t);
@@ -560,8 +586,8 @@ BEGIN
       'one_way', (SELECT coalesce(jsonb_agg(x ORDER BY x), '[]') FROM jsonb_object_keys(t.fields) x WHERE NOT x = ANY (inward))) END;
 END
 $$;
-COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text, jsonb) IS
-  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"}, {"column": "…", "ref": "other.table"} or {"column": "…", "by": "code"}. two_way: what the model''s mirror pulls comes back into the table, and "odoo", "local" or "newest" wins a field that both changed. context: language and companies. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
+COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text, jsonb, text, text) IS
+  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"}, {"column": "…", "ref": "other.table"} or {"column": "…", "by": "code"}. two_way: what the model''s mirror pulls comes back into the table, and "odoo", "local" or "newest" wins a field that both changed; on_odoo_create "insert" makes rows of records that somebody makes there, on_odoo_delete "delete" deletes rows. context: language and companies. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
 
 -- API: Private. The columns that name a row: those given, or the primary key; never null and unique.
 CREATE FUNCTION etl._checked_key(rel regclass, given text[]) RETURNS text[]
@@ -709,6 +735,10 @@ BEGIN
         backfill_asked_at = CASE WHEN done.sent = chunk THEN k.backfill_asked_at END,
         backfilled_at = CASE WHEN done.sent = chunk THEN k.backfilled_at ELSE now() END, backfill_error = NULL, backfill_not_before = NULL
       WHERE k.id = t.id;
+    IF done.sent < chunk AND t.on_odoo_create = 'insert' THEN
+      -- What is in Odoo already has no row yet.
+      UPDATE etl.pulls p SET asked_at = now(), asked_mode = 'full', not_before = NULL WHERE p.connection = t.connection AND p.model = t.model;
+    END IF;
     RETURN 'sent';
   END LOOP;
   RETURN CASE WHEN waits THEN 'waits' ELSE 'nothing' END;

@@ -17,9 +17,8 @@ CREATE TABLE etl.images (
   base jsonb NOT NULL DEFAULT '{}',
   -- Rows of the outbox since then, at most the last 64.
   sent bigint[] NOT NULL DEFAULT '{}',
-  -- What was last taken from Odoo, and in which transaction's moment.
-  applied jsonb,
-  applied_at timestamptz,
+  -- What was last taken from Odoo, by field: {"value", "at"}, the moment of the transaction.
+  applied jsonb NOT NULL DEFAULT '{}',
   run_id bigint,
   PRIMARY KEY (track, digest)
 );
@@ -135,7 +134,7 @@ AS $$ SELECT CASE type WHEN 'jsonb' THEN format('nullif(%s -> %L, ''null'')', ob
 COMMENT ON FUNCTION etl._cast_expression(text, text, text) IS 'A value of a JSON object as a column of a type holds it.';
 
 -- API: Private. The text of the functions through which a pull sees a tracked table's rows and writes them, as the table's owner.
-CREATE FUNCTION etl._two_way_source(t etl.tracks, rel regclass, OUT look text, OUT apply text)
+CREATE FUNCTION etl._two_way_source(t etl.tracks, rel regclass, OUT look text, OUT apply text, OUT make text, OUT remove text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -145,6 +144,7 @@ DECLARE
   locals text;
   remotes text;
   sets text;
+  cols text;
 BEGIN
   -- A key's text back into columns, so that an index finds the row.
   SELECT string_agg(format('(%s)::%s AS k%s', CASE WHEN cardinality(t.key_columns) = 1 THEN format('substr(e ->> ''k'', %s)', length(t.prefix) + 1)
@@ -154,28 +154,49 @@ BEGIN
     FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, n) JOIN pg_attribute a ON a.attrelid = t.tab::regclass AND a.attname = u.k;
   SELECT etl._object_expression(array_agg(format('%L, t.%I', i.field, i.col) ORDER BY i.field)),
          etl._object_expression(array_agg(format('%L, %s', i.field, etl._cast_expression('x.r', i.field, i.type)) ORDER BY i.field)),
-         string_agg(format('%1$I = CASE WHEN x.v ? %2$L THEN %3$s ELSE t.%1$I END', i.col, i.field, etl._cast_expression('x.v', i.field, i.type)), ', ' ORDER BY i.field)
-    INTO locals, remotes, sets
+         string_agg(format('%1$I = CASE WHEN x.v ? %2$L THEN %3$s ELSE t.%1$I END', i.col, i.field, etl._cast_expression('x.v', i.field, i.type)), ', ' ORDER BY i.field),
+         string_agg(format('%I', i.col), ', ' ORDER BY i.field)
+    INTO locals, remotes, sets, cols
     FROM etl._inward(t, rel) i;
   -- A row that somebody is writing to is left for later: nothing waits, and what is written was seen.
   look := format($src$
 DECLARE
-  held text[];
+  etl_held text[];
 BEGIN
-  SELECT array_agg(h.k) INTO held FROM (
-    SELECT x.k FROM (SELECT e ->> 'k' AS k, %1$s FROM jsonb_array_elements(items) e) x JOIN %2$s t ON %3$s FOR NO KEY UPDATE OF t SKIP LOCKED) h;
+  SELECT array_agg(h.k) INTO etl_held FROM (
+    SELECT x.k FROM (SELECT e ->> 'k' AS k, %1$s FROM jsonb_array_elements($1) e) x JOIN %2$s t ON %3$s FOR NO KEY UPDATE OF t SKIP LOCKED) h;
   RETURN QUERY
-    SELECT x.k, CASE WHEN x.k = ANY (held) THEN %4$s END,
-      CASE WHEN x.k = ANY (held) THEN (SELECT jsonb_object_agg(p.key, p.value) FROM jsonb_each(%5$s) p WHERE x.r ? p.key) END
-    FROM (SELECT e ->> 'k' AS k, e -> 'r' AS r, %1$s FROM jsonb_array_elements(items) e) x JOIN %2$s t ON %3$s;
+    SELECT x.k, CASE WHEN x.k = ANY (etl_held) THEN %4$s END,
+      CASE WHEN x.k = ANY (etl_held) THEN (SELECT jsonb_object_agg(p.key, p.value) FROM jsonb_each(%5$s) p WHERE x.r ? p.key) END
+    FROM (SELECT e ->> 'k' AS k, e -> 'r' AS r, %1$s FROM jsonb_array_elements($1) e) x JOIN %2$s t ON %3$s;
 END
 $src$, keys, these, same, locals, remotes);
   apply := format($src$
 BEGIN
   RETURN QUERY
-    UPDATE %1$s t SET %2$s FROM (SELECT e ->> 'k' AS k, e -> 'v' AS v, %3$s FROM jsonb_array_elements(changes) e) x WHERE %4$s RETURNING x.k;
+    UPDATE %1$s t SET %2$s FROM (SELECT e ->> 'k' AS k, e -> 'v' AS v, %3$s FROM jsonb_array_elements($1) e) x WHERE %4$s RETURNING x.k;
 END
 $src$, t.tab, sets, keys, same);
+  make := format($src$
+DECLARE
+  etl_key text;
+BEGIN
+  INSERT INTO %1$s AS t (%2$s) SELECT %3$s FROM (SELECT $1 AS r) x RETURNING %4$s INTO etl_key;
+  IF NOT EXISTS (SELECT FROM %5$s t WHERE %4$s = etl_key) THEN
+    RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = 'it does not meet the condition of the track';
+  END IF;
+  RETURN etl_key;
+END
+$src$, t.tab, cols, (SELECT string_agg(etl._cast_expression('x.r', i.field, i.type), ', ' ORDER BY i.field) FROM etl._inward(t, rel) i),
+    etl._key_expression(t.prefix, t.key_columns), these);
+  remove := format($src$
+BEGIN
+  RETURN QUERY
+    WITH h AS MATERIALIZED (
+      SELECT x.k, t.ctid AS place, t.tableoid AS part FROM (SELECT e ->> 'k' AS k, %1$s FROM jsonb_array_elements($1) e) x JOIN %2$s t ON %3$s FOR UPDATE OF t SKIP LOCKED)
+    DELETE FROM %2$s t USING h WHERE t.ctid = h.place AND t.tableoid = h.part RETURNING h.k;
+END
+$src$, keys, t.tab, same);
 END
 $$;
 COMMENT ON FUNCTION etl._two_way_source(etl.tracks, regclass) IS 'The text of the functions through which a pull writes a tracked table.';
@@ -266,7 +287,7 @@ BEGIN
   RETURN QUERY
     WITH fields AS MATERIALIZED (
       SELECT a.record_key, f.key AS field, f.value, a.local -> f.key IS DISTINCT FROM a.typed -> f.key AS differs, a.dated, a.asked, i.base -> f.key AS base,
-             i.applied -> f.key AS applied, i.applied_at, i.sent
+             i.applied -> f.key -> 'value' AS applied, (i.applied -> f.key ->> 'at')::timestamptz AS applied_at, i.sent
       FROM etl.applying a CROSS JOIN LATERAL jsonb_each(a.as_sent) f LEFT JOIN etl.images i ON i.track = a.track AND i.digest = a.digest
       WHERE a.track = t.id AND a.held AND a.refused IS NULL
     ),
@@ -280,6 +301,7 @@ BEGIN
       SELECT f.record_key, f.field,
              (array_agg(CASE WHEN r.status = 'failed' THEN 'refused' WHEN r.status <> 'done' THEN 'waits' WHEN r.had THEN 'before' ELSE 'late' END ORDER BY r.id DESC)) [1] AS state,
              (array_agg(r.created_at ORDER BY r.id DESC)) [1] AS at,
+             (array_agg(p.value ORDER BY r.id DESC)) [1] AS newest,
              bool_or(NOT r.had AND p.value = f.value) AS ours,
              (array_agg(p.value ORDER BY r.id DESC) FILTER (WHERE r.had)) [1] AS last_had
       FROM enqueued r CROSS JOIN LATERAL jsonb_each(r.payload) p JOIN fields f ON f.record_key = r.record_key AND f.field = p.key
@@ -287,7 +309,7 @@ BEGIN
     )
     SELECT f.record_key, jsonb_object_agg(f.field, jsonb_build_object(
         'moved', coalesce(s.last_had, f.base) IS DISTINCT FROM f.value, 'differs', f.differs, 'sent', coalesce(s.state, 'before'), 'is_ours', coalesce(s.ours, false),
-        'odoo_is_newer', coalesce(f.dated > s.at, true), 'again', coalesce(f.applied = f.value AND f.applied_at = s.at, false)))
+        'odoo_is_newer', coalesce(f.dated > s.at, true), 'is_resent', coalesce(f.applied = s.newest AND f.applied_at = s.at, false), 'again', coalesce(f.applied = f.value AND f.applied_at = s.at, false)))
     FROM fields f LEFT JOIN sent s ON s.record_key = f.record_key AND s.field = f.field
     GROUP BY f.record_key;
 END
@@ -319,7 +341,7 @@ BEGIN
   SELECT k.* INTO STRICT t FROM etl.tracks k WHERE k.id = $1;
   SELECT n.apply INTO apply FROM etl._capture_names(t) n;
   UPDATE etl.applying a SET fates = d.value,
-      image = (SELECT jsonb_object_agg(f.key, a.typed -> f.key) FROM jsonb_each_text(d.value) f WHERE f.value IN ('take', 'odoo', 'odoo, resend')),
+      image = (SELECT jsonb_object_agg(f.key, a.typed -> f.key) FROM jsonb_each_text(d.value) f WHERE f.value IN ('take', 'take, resend', 'odoo', 'odoo, resend')),
       echo = (SELECT jsonb_object_agg(f.key, a.as_sent -> f.key) FROM jsonb_each_text(d.value) f WHERE f.value IN ('take', 'odoo'))
     FROM jsonb_each($3) d WHERE a.track = $1 AND a.record_key = d.key;
   SELECT jsonb_agg(jsonb_build_object('k', a.record_key, 'v', a.image)) INTO changes FROM etl.applying a WHERE a.track = $1 AND a.image IS NOT NULL;
@@ -347,13 +369,13 @@ BEGIN
       CASE WHEN f.value = 'quarrel' THEN 'each side rewrites what the other one wrote: both are left as they are'
            WHEN a.refused IS NOT NULL THEN left('the table refused it: ' || a.refused, 2000) END, $2
     FROM etl.applying a CROSS JOIN LATERAL jsonb_each_text(a.fates) f
-    WHERE a.track = $1 AND a.held AND (f.value IN ('odoo', 'odoo, resend', 'local', 'quarrel') OR a.refused IS NOT NULL AND f.value = 'take')
+    WHERE a.track = $1 AND a.held AND (f.value IN ('odoo', 'odoo, resend', 'local', 'quarrel') OR a.refused IS NOT NULL AND f.value IN ('take', 'take, resend'))
       -- What is refused is tried again whenever it is read, and said once.
       AND NOT (a.refused IS NOT NULL AND EXISTS (SELECT FROM etl.conflicts c WHERE c.record_key = a.record_key AND c.field = f.key AND c.model = t.model
         AND c.connection = t.connection AND c.odoo_value IS NOT DISTINCT FROM a.as_sent -> f.key AND c.winner IS NULL));
-  INSERT INTO etl.images AS i (track, digest, record_key, odoo_id, remote, base, applied, applied_at, run_id)
+  INSERT INTO etl.images AS i (track, digest, record_key, odoo_id, remote, base, applied, run_id)
     SELECT a.track, a.digest, a.record_key, a.odoo_id, CASE WHEN s.settled THEN a.remote END, s.base,
-      (SELECT jsonb_object_agg(k, a.as_sent -> k) FROM jsonb_object_keys(a.image) k), CASE WHEN a.image IS NOT NULL THEN now() END, CASE WHEN a.image IS NOT NULL THEN $2 END
+      coalesce((SELECT jsonb_object_agg(k, jsonb_build_object('value', a.as_sent -> k, 'at', now())) FROM jsonb_object_keys(a.image) k), '{}'), CASE WHEN a.image IS NOT NULL THEN $2 END
     FROM etl.applying a CROSS JOIN LATERAL (
       SELECT a.refused IS NULL AND coalesce(bool_and(f.value <> 'later'), true) AS settled,
         coalesce(jsonb_object_agg(f.key, a.as_sent -> f.key) FILTER (WHERE a.refused IS NULL AND f.value <> 'later'), '{}') AS base
@@ -361,7 +383,7 @@ BEGIN
     WHERE a.track = $1 AND a.held
     ORDER BY a.record_key
     ON CONFLICT ON CONSTRAINT images_pkey DO UPDATE SET odoo_id = excluded.odoo_id, remote = excluded.remote, base = i.base || excluded.base,
-      applied = coalesce(excluded.applied, i.applied), applied_at = coalesce(excluded.applied_at, i.applied_at), run_id = coalesce(excluded.run_id, i.run_id),
+      applied = i.applied || excluded.applied, run_id = coalesce(excluded.run_id, i.run_id),
       -- What Odoo had when it was asked is in the base now.
       sent = CASE WHEN excluded.remote IS NULL THEN i.sent ELSE ARRAY(
         SELECT w.id FROM (SELECT o.id, o.status, o.status = 'done' AND o.finished_at <= x.asked AS had,
@@ -379,6 +401,121 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl._apply_in(int, bigint, jsonb) IS 'Writes what Odoo changed into a tracked table, and keeps what both sides agree on.';
+
+-- API: Private. Makes rows of records that somebody made in Odoo: those of `ids` that no row has yet, and that were not made by `own`,
+-- the connection's user: what is ours has a row, and its link may not be written down yet.
+CREATE FUNCTION etl._create_in(track int, rel regclass, ids bigint[], own bigint, run bigint) RETURNS bigint
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+  t etl.tracks;
+  make text;
+  item record;
+  key text;
+  made bigint := 0;
+BEGIN
+  SELECT k.* INTO t FROM etl.tracks k WHERE k.id = $1 AND k.on_odoo_create = 'insert' AND k.backfilled_at IS NOT NULL;
+  IF NOT FOUND OR own IS NULL THEN
+    RETURN 0;
+  END IF;
+  SELECT n.make INTO make FROM etl._capture_names(t) n;
+  PERFORM set_config('pg_etl.applying', $1::text, true);
+  FOR item IN EXECUTE format('SELECT m.%1$I AS odoo_id, %2$s AS remote FROM %3$s m WHERE m.%1$I = ANY ($1) AND m._etl_deleted_at IS NULL AND m._etl_hidden_at IS NULL AND %4$s <> $2
+      AND NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = $3 AND l.model = $4 AND l.odoo_id = m.%1$I AND starts_with(l.record_key, $5)) ORDER BY m.%1$I',
+      etl._mirror_id(rel), etl._remote_expression(t, rel), rel,
+      CASE WHEN etl._has_column(rel, 'create_uid') THEN 'm.create_uid' ELSE '(nullif(m.raw -> ''create_uid'', ''false''))::bigint' END)
+      USING ids, own, t.connection, t.model, t.prefix LOOP
+    BEGIN
+      -- All that this insert enqueues is an echo.
+      INSERT INTO etl.applying (track, record_key, digest, odoo_id, asked, remote, echo) VALUES ($1, '', md5('')::uuid, item.odoo_id, now(), item.remote, '{}');
+      EXECUTE format('SELECT %s($1)', make) INTO key USING item.remote;
+      DELETE FROM etl.applying a WHERE a.track = $1;
+      INSERT INTO etl.links AS l (connection, model, digest, record_key, odoo_id) VALUES (t.connection, t.model, md5(key)::uuid, key, item.odoo_id)
+        ON CONFLICT (connection, model, digest) DO UPDATE SET odoo_id = excluded.odoo_id;
+      made := made + 1;
+    EXCEPTION WHEN OTHERS THEN
+      INSERT INTO etl.conflicts (connection, model, odoo_id, tab, record_key, field, odoo_value, detail, run_id)
+        SELECT t.connection, t.model, item.odoo_id, t.tab, '', '*', item.remote, left('the table refused a new row: ' || SQLERRM, 2000), run
+        WHERE NOT EXISTS (SELECT FROM etl.conflicts c WHERE c.record_key = '' AND c.field = '*' AND c.connection = t.connection AND c.model = t.model
+          AND c.odoo_id = item.odoo_id AND c.odoo_value = item.remote);
+    END;
+  END LOOP;
+  PERFORM set_config('pg_etl.applying', '', true);
+  RETURN made;
+END
+$$;
+COMMENT ON FUNCTION etl._create_in(int, regclass, bigint[], bigint, bigint) IS 'Makes rows of records that somebody made in Odoo.';
+
+-- API: Private. Deletes rows whose records somebody deleted in Odoo; for NULL those that were left for later.
+CREATE FUNCTION etl._delete_in(track int, rel regclass, ids bigint[], run bigint) RETURNS bigint
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+  t etl.tracks;
+  remove text;
+  keys text[];
+  key text;
+  gone text[] := '{}';
+  part text[];
+  n bigint;
+BEGIN
+  SELECT k.* INTO t FROM etl.tracks k WHERE k.id = $1 AND k.on_odoo_delete = 'delete' AND k.backfilled_at IS NOT NULL;
+  IF NOT FOUND THEN
+    RETURN 0;
+  END IF;
+  SELECT c.remove INTO remove FROM etl._capture_names(t) c;
+  IF ids IS NULL THEN
+    DELETE FROM etl.held_back b WHERE b.track = $1 AND NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = t.connection AND l.model = t.model AND l.odoo_id = b.odoo_id);
+  END IF;
+  EXECUTE format('INSERT INTO etl.applying (track, record_key, digest, odoo_id, asked, remote, echo)
+    SELECT $1, l.record_key, l.digest, l.odoo_id, now(), ''{}'', ''{"_deleted": true}'' FROM %s m
+    JOIN etl.links l ON l.connection = $3 AND l.model = $4 AND l.odoo_id = m.%2$I AND starts_with(l.record_key, $5)
+    WHERE m.%2$I = ANY ($2) AND m._etl_deleted_at IS NOT NULL', rel, etl._mirror_id(rel))
+    USING $1, coalesce(ids, ARRAY(SELECT b.odoo_id FROM etl.held_back b WHERE b.track = $1 ORDER BY b.asked LIMIT 1000)), t.connection, t.model, t.prefix;
+  -- A change of the row that is on its way was made by somebody who did not know.
+  IF t.two_way <> 'odoo' THEN
+    WITH kept AS (
+      DELETE FROM etl.applying a USING etl.images i, LATERAL (SELECT FROM unnest(i.sent) u JOIN ops.odoo_outbox o ON o.id = u WHERE o.status IN ('queued', 'processing') LIMIT 1) w
+      WHERE a.track = $1 AND i.track = a.track AND i.digest = a.digest RETURNING a.odoo_id, a.record_key)
+    INSERT INTO etl.conflicts (connection, model, odoo_id, tab, record_key, field, winner, detail, run_id)
+      SELECT t.connection, t.model, k.odoo_id, t.tab, k.record_key, '*', 'local', 'deleted in Odoo, and changed here at the same time: the row is kept', run FROM kept k;
+  END IF;
+  SELECT array_agg(a.record_key) INTO keys FROM etl.applying a WHERE a.track = $1;
+  IF keys IS NULL THEN
+    RETURN 0;
+  END IF;
+  PERFORM set_config('pg_etl.applying', $1::text, true);
+  BEGIN
+    EXECUTE format('SELECT array_agg(k) FROM %s($1) k', remove) INTO part USING (SELECT jsonb_agg(jsonb_build_object('k', x)) FROM unnest(keys) x);
+    gone := coalesce(part, '{}');
+  EXCEPTION WHEN OTHERS THEN
+    FOREACH key IN ARRAY keys LOOP
+      BEGIN
+        EXECUTE format('SELECT array_agg(k) FROM %s($1) k', remove) INTO part USING jsonb_build_array(jsonb_build_object('k', key));
+        gone := gone || coalesce(part, '{}');
+      EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+        NULL;
+      WHEN OTHERS THEN
+        INSERT INTO etl.conflicts (connection, model, odoo_id, tab, record_key, field, detail, run_id)
+          SELECT t.connection, t.model, a.odoo_id, t.tab, a.record_key, '*', left('deleted in Odoo, and the table refused to delete the row: ' || SQLERRM, 2000), run
+          FROM etl.applying a WHERE a.track = $1 AND a.record_key = key;
+        DELETE FROM etl.applying a WHERE a.track = $1 AND a.record_key = key;
+      END;
+    END LOOP;
+  END;
+  PERFORM set_config('pg_etl.applying', '', true);
+  DELETE FROM etl.links l USING etl.applying a WHERE a.track = $1 AND a.record_key = ANY (gone) AND l.connection = t.connection AND l.model = t.model AND l.digest = a.digest;
+  DELETE FROM etl.images i USING etl.applying a WHERE a.track = $1 AND a.record_key = ANY (gone) AND i.track = $1 AND i.digest = a.digest;
+  DELETE FROM etl.held_back b USING etl.applying a WHERE a.track = $1 AND b.track = $1 AND b.odoo_id = a.odoo_id AND a.record_key = ANY (gone);
+  -- Somebody was writing to the others, or their rows are gone already, which a delete on its way says.
+  INSERT INTO etl.held_back AS b (track, odoo_id, asked) SELECT DISTINCT ON (a.odoo_id) $1, a.odoo_id, now() FROM etl.applying a WHERE a.track = $1 AND NOT a.record_key = ANY (gone) ORDER BY a.odoo_id
+    ON CONFLICT ON CONSTRAINT held_back_pkey DO UPDATE SET asked = excluded.asked;
+  DELETE FROM etl.applying a WHERE a.track = $1;
+  n := cardinality(gone);
+  RETURN n;
+END
+$$;
+COMMENT ON FUNCTION etl._delete_in(int, regclass, bigint[], bigint) IS 'Deletes rows whose records somebody deleted in Odoo.';
 
 -- API: Private. The two-way tables of a model.
 CREATE FUNCTION etl._two_way(connection text, model text) RETURNS TABLE (track int, wins text)

@@ -47,6 +47,8 @@ pub struct Intake {
     /// What is read; `None` until Odoo told its fields.
     columns: Option<Arc<Vec<Column>>>,
     names: Vec<String>,
+    /// The user that we are in Odoo.
+    own: Option<i64>,
     describing: bool,
     floor: Option<String>,
     anew: bool,
@@ -241,6 +243,7 @@ impl Engine {
             scope: Arc::new(scope),
             columns: None,
             names: Vec::new(),
+            own: None,
             describing: false,
             floor: begun.floor,
             anew: begun.failures > 0,
@@ -398,7 +401,8 @@ impl Engine {
             if *intake.pull.mode() == Mode::Verify {
                 store::found(&intake.mirror, intake.run, intake.found(), intake.rows);
             } else {
-                two_way::take_in(&intake.mirror, intake.run, None);
+                two_way::take_in(&intake.mirror, intake.run, intake.own, None);
+                two_way::take_deletes(&intake.mirror, intake.run, None);
             }
             store::end(
                 &intake.mirror,

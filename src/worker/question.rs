@@ -12,8 +12,8 @@ use super::job::Finished;
 
 /// What a question was answered.
 pub enum Answer {
-    /// With the names of all fields that Odoo has.
-    Described(Columns, Vec<String>),
+    /// With the names of all fields that Odoo has, and the user that we are.
+    Described(Columns, Vec<String>, Option<i64>),
     Listed(Vec<i64>),
     Read(Page),
     Fates(Vec<(i64, Fate)>),
@@ -84,6 +84,8 @@ impl Reading {
                 Ok(Answer::Described(
                     self::columns(&fields, self.chosen.as_deref()),
                     known,
+                    // Who cannot tell pulls all the same.
+                    self.client.own_uid().ok(),
                 ))
             }
             Some(Ask::List { after }) => {

@@ -63,6 +63,8 @@ pub struct Facts {
     pub is_ours: bool,
     /// Odoo's record was written after the youngest local change.
     pub odoo_is_newer: bool,
+    /// What was sent last is what Odoo itself had, sent again after a conflict: nobody here changed the field since.
+    pub is_resent: bool,
     /// This very value was taken from Odoo before, and what the local side made of it was sent.
     pub again: bool,
 }
@@ -78,8 +80,10 @@ pub enum Fate {
     Ours,
     /// What was read is older than what was sent: the next pull tells.
     Later,
-    /// Only Odoo changed it: the local row takes it.
-    Take,
+    /// Only Odoo changed it: the local row takes it. `resend`: something older is on its way, so it is sent again after that.
+    Take {
+        resend: bool,
+    },
     /// Both changed it. `resend`: what is on its way would overwrite it in Odoo, so it is sent again after that.
     OdooWins {
         resend: bool,
@@ -97,7 +101,8 @@ impl Fate {
             Self::Agreed => "agreed",
             Self::Ours => "ours",
             Self::Later => "later",
-            Self::Take => "take",
+            Self::Take { resend: false } => "take",
+            Self::Take { resend: true } => "take, resend",
             Self::OdooWins { resend: false } => "odoo",
             Self::OdooWins { resend: true } => "odoo, resend",
             Self::LocalWins => "local",
@@ -121,8 +126,11 @@ pub fn decide(facts: Facts, wins: Wins) -> Fate {
     };
     match facts.sent {
         Sent::Before if facts.again => Fate::Quarrel,
-        Sent::Before => Fate::Take,
+        Sent::Before => Fate::Take { resend: false },
         _ if facts.is_ours => Fate::Ours,
+        sent if facts.is_resent => Fate::Take {
+            resend: sent != Sent::Refused,
+        },
         sent if odoo_wins => Fate::OdooWins {
             resend: sent != Sent::Refused,
         },

@@ -48,7 +48,8 @@ impl Intake {
     ) -> Result<(), Aborted> {
         let run = self.run;
         match (ask, answer) {
-            (None, Answer::Described(described, known)) => {
+            (None, Answer::Described(described, known, own)) => {
+                self.own = own;
                 self.describing = false;
                 let (columns, skipped) = as_json(&described);
                 self.names =
@@ -91,7 +92,7 @@ impl Intake {
                 let absent: Vec<i64> = absent(ids, &page.ids);
                 transaction(|| {
                     store::merge(&self.mirror, run, &self.names, &page.rows, page.ids.len());
-                    two_way::take_in(&self.mirror, run, Some((&page.ids, asked)));
+                    two_way::take_in(&self.mirror, run, self.own, Some((&page.ids, asked)));
                     crate::chaos::point(crate::chaos::Point::BeforeMergeCommits);
                 })?;
                 self.pull.paged(ids, &absent, took);
@@ -119,7 +120,10 @@ impl Intake {
                     return Ok(());
                 }
                 let (deleted, hidden) = (of(&[Fate::Deleted]), of(&[Fate::Hidden, Fate::Outside]));
-                transaction(|| store::mark_gone(&self.mirror, run, &deleted, &hidden))?;
+                transaction(|| {
+                    store::mark_gone(&self.mirror, run, &deleted, &hidden);
+                    two_way::take_deletes(&self.mirror, run, Some(&deleted));
+                })?;
                 if !self.pull.told(ids, &of(&[Fate::There])) {
                     self.failure = Some(
                         Failure::new(

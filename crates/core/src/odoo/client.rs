@@ -10,6 +10,7 @@ use super::endpoint::{Endpoint, ProtocolChoice};
 use super::fields::{Catalog, ModelFields};
 use super::judge;
 use super::pacer::Pacer;
+use super::probe;
 use super::protocol::{Json2, JsonRpc, Protocol, ProtocolKind};
 use crate::failure::{ErrorClass, Failure};
 use crate::http::{self, Method, Request, Response, Transport, TransportError, TransportSettings};
@@ -153,6 +154,16 @@ impl Client {
     #[must_use]
     pub fn known_uid(&self) -> Option<i64> {
         self.learned().uid
+    }
+
+    /// The user we are, asked once.
+    pub fn own_uid(&self) -> Result<i64, Failure> {
+        if let Some(uid) = self.known_uid() {
+            return Ok(uid);
+        }
+        let uid = probe::uid_of(&self.run(&probe::whoami())?)?;
+        self.learn_uid(uid);
+        Ok(uid)
     }
 
     /// What somebody asked Odoo.

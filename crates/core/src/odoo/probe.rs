@@ -79,8 +79,14 @@ fn test(client: &Client, models: &[&str], report: &mut Map<String, Value>) -> Re
 }
 
 /// The current user's own context: every user may ask for it.
-fn whoami() -> Call {
+pub(super) fn whoami() -> Call {
     Call::new("res.users", "context_get")
+}
+
+/// Who we are, as that context says.
+pub(super) fn uid_of(context: &Value) -> Result<i64, Failure> {
+    let uid = context.get("uid").and_then(Value::as_i64);
+    uid.ok_or_else(|| Failure::new(ErrorClass::Server, "Odoo does not say which user we are"))
 }
 
 fn missing_rights(client: &Client, model: &str) -> Result<Vec<String>, Failure> {

@@ -8,13 +8,16 @@ const CHANGED: Facts = Facts {
     sent: Sent::Before,
     is_ours: false,
     odoo_is_newer: false,
+    is_resent: false,
     again: false,
 };
+
+const TAKE: Fate = Fate::Take { resend: false };
 
 #[test]
 fn a_change_of_one_side_goes_to_the_other() {
     for wins in [Wins::Odoo, Wins::Local, Wins::Newest] {
-        assert_eq!(decide(CHANGED, wins), Fate::Take, "{wins:?}");
+        assert_eq!(decide(CHANGED, wins), TAKE, "{wins:?}");
         let same = Facts {
             moved: false,
             ..CHANGED
@@ -46,7 +49,7 @@ fn what_was_sent_is_no_change_of_odoo() {
         is_ours: true,
         ..CHANGED
     };
-    assert_eq!(decide(back, Wins::Local), Fate::Take);
+    assert_eq!(decide(back, Wins::Local), TAKE);
 }
 
 #[test]
@@ -70,6 +73,21 @@ fn both_sides_changed_it() {
         assert_eq!(decide(facts(sent, true), Wins::Newest), odoo);
         assert_eq!(decide(facts(sent, false), Wins::Newest), local);
     }
+}
+
+#[test]
+fn what_is_sent_again_for_odoos_sake_is_no_local_change() {
+    let facts = Facts {
+        sent: Sent::Waits,
+        is_resent: true,
+        ..CHANGED
+    };
+    assert_eq!(decide(facts, Wins::Local), Fate::Take { resend: true });
+    let refused = Facts {
+        sent: Sent::Refused,
+        ..facts
+    };
+    assert_eq!(decide(refused, Wins::Newest), TAKE);
 }
 
 #[test]
@@ -122,6 +140,8 @@ struct World {
 struct Row {
     value: u32,
     at: u64,
+    /// It is what Odoo had.
+    resent: bool,
     /// Odoo has it, and nobody here knows it yet.
     written: bool,
     done: Option<u64>,
@@ -143,7 +163,7 @@ impl World {
         match event {
             Event::EditLocal(value) if value != self.local => {
                 self.edits += 1;
-                self.write(value);
+                self.write(value, false);
             }
             Event::EditLocal(_) => {}
             Event::EditOdoo(value) => (self.odoo, self.odoo_written) = (value, self.now),
@@ -174,11 +194,12 @@ impl World {
     }
 
     /// Capture: a local change is enqueued in its own transaction.
-    fn write(&mut self, value: u32) {
+    fn write(&mut self, value: u32, resent: bool) {
         self.local = value;
         self.outbox.push(Row {
             value,
             at: self.now,
+            resent,
             written: false,
             done: None,
         });
@@ -202,13 +223,14 @@ impl World {
                 .iter()
                 .any(|row| !had(&row) && row.value == read),
             odoo_is_newer: self.outbox.last().is_none_or(|row| written > row.at),
+            is_resent: self.outbox.last().is_some_and(|row| row.resent),
             again: false,
         };
         let fate = decide(facts, wins);
         match fate {
-            Fate::Take | Fate::OdooWins { resend: false } => self.local = read,
-            Fate::OdooWins { resend: true } => {
-                self.write(read);
+            Fate::Take { resend: false } | Fate::OdooWins { resend: false } => self.local = read,
+            Fate::Take { resend: true } | Fate::OdooWins { resend: true } => {
+                self.write(read, true);
                 self.resent += 1;
             }
             _ => {}
@@ -269,7 +291,8 @@ proptest! {
         world.settle(wins);
         prop_assert_eq!(world.local, world.odoo, "{:?}", world);
         prop_assert!(world.outbox.iter().all(|row| row.done.is_some()));
-        prop_assert!(world.resent <= world.conflicts);
+        // A conflict is about something that somebody here changed.
+        prop_assert!(world.edits > 0 || world.conflicts == 0);
         if wins == Wins::Local {
             prop_assert_eq!(world.resent, 0);
         }

@@ -356,7 +356,7 @@ fn judge(
         &mut db,
         "SELECT o.record_key || '.' || f.key || ': ' || f.value FROM ops.odoo_outbox o CROSS JOIN jsonb_each_text(o.payload) f
          WHERE f.value LIKE 'O%' AND NOT EXISTS (SELECT FROM etl.conflicts c
-           WHERE c.record_key = o.record_key AND c.field = f.key AND c.odoo_value = to_jsonb(f.value) AND c.winner = 'odoo')",
+           WHERE c.record_key = o.record_key AND c.field = f.key AND c.winner = 'odoo')",
     )?);
     let allowed = match wins {
         Wins::Odoo => "'odoo'",

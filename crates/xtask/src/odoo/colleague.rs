@@ -20,8 +20,16 @@ pub struct Colleague {
 }
 
 impl Access {
-    /// Makes the user.
+    /// The user, who is made if need be.
     pub fn colleague(&self) -> Result<Colleague> {
+        let there = self.call(
+            "res.users",
+            "search",
+            &json!({"domain": [["login", "=", NAME]]}),
+        )?;
+        if let Some(uid) = there[0].as_i64() {
+            return Ok(self.as_colleague(uid));
+        }
         let mut groups = Vec::new();
         for group in ["group_user", "group_partner_manager"] {
             let found = self.call(
@@ -36,28 +44,43 @@ impl Access {
             "create",
             &json!({"vals_list": [{"name": NAME, "login": NAME, "password": NAME, "group_ids": [[6, 0, groups]]}]}),
         )?;
-        Ok(Colleague {
+        Ok(self.as_colleague(made[0].as_i64().context("Odoo gave no id")?))
+    }
+
+    fn as_colleague(&self, uid: i64) -> Colleague {
+        Colleague {
             url: self.url.clone(),
             database: self.database.clone(),
-            uid: made[0].as_i64().context("Odoo gave no id")?,
-        })
+            uid,
+        }
     }
 }
 
 impl Colleague {
-    /// Writes values into records, over JSON-RPC.
+    /// Writes values into records.
     pub fn write(&self, model: &str, ids: &[i64], values: &Value) -> Result<()> {
-        let arguments = json!([self.database, self.uid, NAME, model, "write", [ids, values]]);
+        self.call(model, "write", json!([ids, values])).map(drop)
+    }
+
+    /// Makes a record; returns its id.
+    pub fn create(&self, model: &str, values: &Value) -> Result<i64> {
+        let made = self.call(model, "create", json!([[values]]))?;
+        made[0].as_i64().context("Odoo gave no id")
+    }
+
+    /// Over JSON-RPC, which takes a password.
+    fn call(&self, model: &str, method: &str, arguments: Value) -> Result<Value> {
+        let arguments = json!([self.database, self.uid, NAME, model, method, arguments]);
         let request = json!({"jsonrpc": "2.0", "method": "call", "id": 1,
             "params": {"service": "object", "method": "execute_kw", "args": arguments}});
         let mut answer = agent(Duration::from_secs(150))
             .post(format!("{}/jsonrpc", self.url))
             .send_json(&request)
             .with_context(|| format!("cannot reach {}", self.url))?;
-        let answer: Value = answer.body_mut().read_json().context("no JSON")?;
-        if answer["result"] != json!(true) {
-            bail!("{model}.write: {}", brief(&answer.to_string()));
+        let mut answer: Value = answer.body_mut().read_json().context("no JSON")?;
+        match answer.get_mut("result") {
+            Some(result) => Ok(result.take()),
+            None => bail!("{model}.{method}: {}", brief(&answer.to_string())),
         }
-        Ok(())
     }
 }

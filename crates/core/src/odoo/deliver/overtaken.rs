@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Delivery;
 use crate::failure::{ErrorClass, Failure};
+use crate::odoo::probe;
 use crate::outbox::Row;
 
 impl Delivery<'_> {
@@ -61,10 +62,7 @@ impl Delivery<'_> {
         if let Some(uid) = self.gateway.known_uid() {
             return Ok(uid);
         }
-        let call = self.new_call("res.users", "context_get");
-        let uid = self.ask(&call)?["uid"].as_i64().ok_or_else(|| {
-            Failure::new(ErrorClass::Server, "Odoo does not say which user we are")
-        })?;
+        let uid = probe::uid_of(&self.ask(&probe::whoami())?)?;
         self.gateway.learn_uid(uid);
         Ok(uid)
     }
