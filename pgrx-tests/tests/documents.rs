@@ -102,7 +102,7 @@ fn every_statement_of_the_documents_runs() {
     db.run("SELECT etl.resume()");
     db.run(
         r#"CREATE TABLE public.companies (id int PRIMARY KEY, name text); SELECT etl.track('public.companies', 'res.partner', '{"name": "name"}');
-           CREATE TABLE public.customers (id int PRIMARY KEY, full_name text, email text, city text, company int);
+           CREATE TABLE public.customers (id int PRIMARY KEY, full_name text, email text, city text, company int, country text);
            CREATE TABLE public.odoo_partners (odoo_id bigint PRIMARY KEY, raw jsonb)"#,
     );
     run(&mut db, true);
