@@ -199,3 +199,68 @@ fn a_comparison_finds_what_is_planted_and_a_rollback_puts_back_every_byte() {
 
 const EVERY_BYTE: &str =
     "SELECT md5(string_agg(p::text, E'\\n' ORDER BY id)) FROM odoo_raw.res_partner p";
+
+#[test]
+fn every_language_and_company_by_choice() {
+    let installed = odoo_sim::Config {
+        languages: vec!["en_US".into(), "de_DE".into()],
+        ..odoo_sim::Config::default()
+    };
+    let bench = Bench::builder().preload(&[]).sim(installed).start();
+    let mut db = bench.client();
+    let call =
+        |model: &str, method: &str, arguments: Value| bench.sim().call(model, method, arguments);
+    let belgium = call(
+        "res.country",
+        "search",
+        json!({"domain": [["code", "=", "BE"]]}),
+    );
+    call(
+        "res.country",
+        "write",
+        json!({"ids": belgium, "vals": {"name": "Belgien"}, "context": {"lang": "de_DE"}}),
+    );
+    let other = call(
+        "res.company",
+        "create",
+        json!({"vals_list": [{"name": "Other", "partner_id": create(&bench, "Other"), "currency_id": 1}]}),
+    );
+    let ada = create(&bench, "Ada");
+    for (company, barcode) in [(json!(1), "one"), (other[0].clone(), "two")] {
+        call(
+            "res.partner",
+            "write",
+            json!({"ids": [ada], "vals": {"barcode": barcode}, "context": {"allowed_company_ids": [company]}}),
+        );
+    }
+    db.run(
+        "SELECT etl.mirror('res.country', options => '{\"languages\": [\"en_US\", \"de_DE\"]}')",
+    );
+    db.one::<Value>(
+        "SELECT etl.mirror('res.partner', fields => '{name,barcode,write_date}', options => jsonb_build_object('companies', jsonb_build_array(1, $1::bigint)))",
+        &[&other[0].as_i64()],
+    );
+    for model in ["res.country", "res.partner"] {
+        pull(&mut db, model);
+        let verified: Value = db.one("SELECT etl.verify($1)", &[&model]);
+        assert_eq!(verified["clean"], true, "{verified}");
+    }
+    let names: Value = db.one(
+        "SELECT name FROM odoo_raw.res_country WHERE code = 'BE'",
+        &[],
+    );
+    assert_eq!(names, json!({"en_US": "Belgium", "de_DE": "Belgien"}));
+    let barcodes: Vec<Option<Value>> = db.all(
+        "SELECT barcode FROM odoo_raw.res_partner WHERE name IN ('Ada', 'Administrator') ORDER BY name",
+        &[],
+    );
+    let both = json!({"1": "one", other[0].to_string(): "two"});
+    assert_eq!(barcodes, [Some(both), None]);
+    // One language that changes is a change.
+    call(
+        "res.country",
+        "write",
+        json!({"ids": belgium, "vals": {"name": "Königreich Belgien"}, "context": {"lang": "de_DE"}}),
+    );
+    assert_eq!(pull(&mut db, "res.country")["updated"], 1);
+}

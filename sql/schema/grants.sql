@@ -22,7 +22,7 @@ GRANT EXECUTE ON PROCEDURE etl.drain(int, interval) TO etl_operator;
 GRANT EXECUTE ON FUNCTION etl.setup(), etl.set_connection(text, text, text, jsonb, text),
   etl.mirror(text, text, text[], jsonb, text, jsonb), etl.unmirror(text, text), etl.mirror_defaults(text) TO etl_admin;
 -- What etl.mirror() calls with the rights of whoever calls it.
-GRANT EXECUTE ON FUNCTION etl._must_be_set_up(), etl._describe(text, text, text[]), etl._create_mirror(text, jsonb), etl._adopt_mirror(regclass, jsonb),
+GRANT EXECUTE ON FUNCTION etl._must_be_set_up(), etl._describe(text, text, text[], jsonb), etl._create_mirror(text, jsonb), etl._adopt_mirror(regclass, jsonb),
   etl._holds(text, text), etl._mirror_id(regclass), etl._mirror_type(text), etl._is_whole(regclass, text[]), etl._has_column(regclass, text), etl._mirror_of(text), etl._register_mirror(text, text, text, jsonb) TO etl_admin;
 GRANT SELECT ON etl.audit_log TO etl_admin;
 

@@ -648,11 +648,11 @@ COMMENT ON FUNCTION etl.pull(text, bool, text, interval) IS
 ALTER FUNCTION etl.pull(text, bool, text, interval) OWNER TO etl_worker;
 
 -- API: Private. What a mirror of a model would consist of, asked from Odoo: {"columns": [{"name", "type"}], "skipped": [{"field", "why"}]}.
-CREATE FUNCTION etl._describe(connection text, model text, fields text[] DEFAULT NULL) RETURNS jsonb
+CREATE FUNCTION etl._describe(connection text, model text, fields text[] DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS jsonb
   LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS 'MODULE_PATHNAME', 'describe_wrapper';
-COMMENT ON FUNCTION etl._describe(text, text, text[]) IS 'The columns that a mirror of a model has, as Odoo describes it.';
-ALTER FUNCTION etl._describe(text, text, text[]) OWNER TO etl_worker;
+COMMENT ON FUNCTION etl._describe(text, text, text[], jsonb) IS 'The columns that a mirror of a model has, as Odoo describes it.';
+ALTER FUNCTION etl._describe(text, text, text[], jsonb) OWNER TO etl_worker;
 
 -- API: Public. With the rights of whoever calls: an existing table becomes a mirror by its owner only.
 CREATE FUNCTION etl.mirror(model text, "table" text DEFAULT NULL, fields text[] DEFAULT NULL, domain jsonb DEFAULT NULL, connection text DEFAULT 'odoo',
@@ -667,15 +667,15 @@ DECLARE
 BEGIN
   PERFORM etl._must_be_set_up();
   SELECT string_agg(k, ', ') INTO unknown FROM jsonb_object_keys(coalesce($6, '{}')) k
-    WHERE k NOT IN ('page_size', 'context', 'every_seconds', 'overlap_seconds', 'reconcile_seconds');
+    WHERE k NOT IN ('page_size', 'context', 'languages', 'companies', 'every_seconds', 'overlap_seconds', 'reconcile_seconds');
   IF unknown IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('options not known: %s', unknown),
-      HINT = 'Options are page_size, context, every_seconds, overlap_seconds, reconcile_seconds.';
+      HINT = 'Options are page_size, context, languages, companies, every_seconds, overlap_seconds, reconcile_seconds.';
   ELSIF $4 IS NOT NULL AND jsonb_typeof($4) <> 'array' THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'domain is not a list',
       HINT = 'An Odoo domain, for example ''[["customer_rank", ">", 0]]''.';
   END IF;
-  described := etl._describe($5, $1, $3);
+  described := etl._describe($5, $1, $3, coalesce($6, '{}'));
   IF described ? 'error' THEN
     RAISE EXCEPTION USING ERRCODE = CASE described ->> 'class' WHEN 'unknown_model' THEN 'undefined_object' WHEN 'forbidden' THEN 'insufficient_privilege'
         ELSE 'object_not_in_prerequisite_state' END,

@@ -110,6 +110,8 @@ AS $$
     ON jsonb_typeof(m.mapping) = 'object' AND m.mapping ? 'ref'
   WHERE NOT m.col = ANY (t.key_columns)
     AND (r.prefix IS NOT NULL OR jsonb_typeof(m.mapping) = 'string' OR NOT m.mapping ?| '{ref,by}')
+    -- All languages or companies of a field are no value of a column.
+    AND NOT (y.oid <> 'jsonb'::regtype AND EXISTS (SELECT FROM pg_attribute x WHERE x.attrelid = rel AND x.attname = m.field AND x.atttypid = 'jsonb'::regtype))
     -- One that two fields are made of cannot follow both.
     AND (SELECT count(*) FROM mapped x WHERE x.col = m.col) = 1
     AND (etl._has_column(rel, m.field) OR etl._is_whole(rel, ARRAY[m.field]))

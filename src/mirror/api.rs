@@ -71,6 +71,7 @@ fn describe(
     connection: Option<&str>,
     model: Option<&str>,
     fields: Option<Vec<String>>,
+    options: Option<pgrx::JsonB>,
 ) -> pgrx::JsonB {
     let (Some(connection), Some(model)) = (connection, model) else {
         complain(
@@ -93,6 +94,7 @@ fn describe(
         connection: connection.to_owned(),
         model: model.to_owned(),
         fields,
+        options: options.map(|json| json.0).unwrap_or_default(),
         max_time: DESCRIBES,
     });
     if let Some(fields) = answer.as_object_mut()

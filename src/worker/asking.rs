@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pg_etl_core::mirror::columns;
+use pg_etl_core::mirror::{Variants, columns};
 use pg_etl_core::odoo;
 use serde_json::{Value, json};
 
@@ -36,7 +36,8 @@ pub fn describe(connection: &str, request: &Value) -> Value {
     });
     match (fields, kept) {
         (Some(Ok(fields)), Ok(())) => {
-            let (columns, skipped) = as_json(&columns(&fields, chosen.as_deref()));
+            let variants = Variants::read(&request["options"]);
+            let (columns, skipped) = as_json(&columns(&fields, chosen.as_deref(), &variants));
             let described = fields.some_to_json(chosen.as_deref().unwrap_or_default());
             json!({"columns": columns, "skipped": skipped, "fields": described})
         }

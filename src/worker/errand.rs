@@ -51,6 +51,8 @@ pub enum Errand {
         connection: String,
         model: String,
         fields: Option<Vec<String>>,
+        /// Of the mirror: languages and companies among them.
+        options: serde_json::Value,
         max_time: Duration,
     },
     /// Asks the endpoint of this connection.
@@ -182,9 +184,10 @@ fn request(errand: &Errand) -> Value {
             connection,
             model,
             fields,
+            options,
             max_time,
         } => json!({
-            "database": database, "describe": connection, "model": model, "fields": fields, "max_ms": millis(max_time),
+            "database": database, "describe": connection, "model": model, "fields": fields, "options": options, "max_ms": millis(max_time),
         }),
         Errand::Test {
             connection,

@@ -228,6 +228,7 @@ impl Engine {
             model: mirror.model.clone(),
             domain: config.domain.clone(),
             context: config.context.clone(),
+            variants: config.variants.clone(),
         };
         lane.intake = Some(Intake {
             run: begun.run,

@@ -82,7 +82,7 @@ impl Reading {
                 let fields = fields.unwrap_or_else(|| self.client.fields(model))?;
                 let known = fields.names().map(str::to_owned).collect();
                 Ok(Answer::Described(
-                    self::columns(&fields, self.chosen.as_deref()),
+                    self::columns(&fields, self.chosen.as_deref(), &self.scope.variants),
                     known,
                     // Who cannot tell pulls all the same.
                     self.client.own_uid().ok(),

@@ -4,6 +4,7 @@ mod job;
 mod mirror;
 mod outage;
 mod refusals;
+mod two_way;
 
 use pg_etl_tests::prelude::*;
 use pg_etl_tests::real_odoo;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::columns::Column;
+use super::columns::{Column, Varies};
+use super::config::Variants;
 use super::pull::STRETCH;
 use super::record::{Page, page};
 use crate::failure::{ErrorClass, Failure};
@@ -19,6 +20,7 @@ pub struct Scope {
     pub model: String,
     pub domain: Vec<Value>,
     pub context: Map<String, Value>,
+    pub variants: Variants,
 }
 
 /// What became of a record that the mirror has, or that a list named, and that no page brought.
@@ -67,7 +69,14 @@ impl Scope {
         columns: &[Column],
         asked: &[i64],
     ) -> Result<Page, Failure> {
-        let fields: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        // First: what they lack then is a record that came since, and is asked for again.
+        let variants = self.variants(client, columns, asked)?;
+        let plain: Vec<Column> = columns
+            .iter()
+            .filter(|column| column.varies == Varies::Not)
+            .cloned()
+            .collect();
+        let fields: Vec<&str> = plain.iter().map(|column| column.name.as_str()).collect();
         let mut domain = self.domain.clone();
         domain.push(json!(["id", "in", asked]));
         let call = self
@@ -77,7 +86,9 @@ impl Scope {
             .with("order", "id")
             // Ids of other records without their names, which nobody asked for and Odoo would have to look up.
             .with("load", Value::Null);
-        client.read(&call, |answer| page(columns, asked, answer))
+        client.read(&call, |answer| {
+            page(&plain, asked, variants.as_ref(), answer)
+        })
     }
 
     /// What became of these records, as far as [`MOST_CALLS`] can tell: who asks again later learns the rest.
@@ -155,7 +166,7 @@ impl Scope {
     }
 
     /// Archived records are records.
-    fn call(&self, method: &str) -> Call {
+    pub(super) fn call(&self, method: &str) -> Call {
         let mut call = Call::new(&self.model, method).in_context(&self.context);
         call.context.insert("active_test".to_owned(), json!(false));
         call

@@ -1,5 +1,6 @@
 //! Which columns a mirror has: those that Odoo's own table of the model has, with types that keep every value.
 
+use super::config::Variants;
 use crate::odoo::fields::{Field, ModelFields};
 
 /// Most columns of a mirror; Postgres allows 1,600 in a table, fewer where they are wide.
@@ -33,7 +34,17 @@ pub struct Column {
     /// Of the column and of the field.
     pub name: String,
     pub sql_type: &'static str,
+    /// Of the value, or of each of its variants.
     pub form: Form,
+    pub varies: Varies,
+}
+
+/// Whether a column has one value, or one for each language or company.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Varies {
+    Not,
+    ByLanguage,
+    ByCompany,
 }
 
 /// A field that has no column, and why.
@@ -57,12 +68,13 @@ pub struct Columns {
 /// Where nothing is chosen: every stored field that has a column in Odoo's own table. One2many, many2many, binary and
 /// computed fields have none. A chosen relation of many is an array of ids; a chosen computed field is read as any other.
 #[must_use]
-pub fn columns(fields: &ModelFields, chosen: Option<&[String]>) -> Columns {
+pub fn columns(fields: &ModelFields, chosen: Option<&[String]>, variants: &Variants) -> Columns {
     let mut found = Columns {
         columns: vec![Column {
             name: "id".to_owned(),
             sql_type: "bigint",
             form: Form::One,
+            varies: Varies::Not,
         }],
         skipped: Vec::new(),
     };
@@ -75,9 +87,12 @@ pub fn columns(fields: &ModelFields, chosen: Option<&[String]>) -> Columns {
     names.dedup();
     for name in names {
         let told = match fields.get(name) {
-            Some(field) if chosen.is_some() || has_column(field) => {
-                shape(field).ok_or("a binary field: files are not mirrored")
-            }
+            Some(field) if chosen.is_some() || has_column(field) => shape(field)
+                .map(|(sql_type, form)| match varies(field, variants) {
+                    Varies::Not => (sql_type, form, Varies::Not),
+                    varies => ("jsonb", form, varies),
+                })
+                .ok_or("a binary field: files are not mirrored"),
             Some(_) => continue,
             None => Err("this Odoo has no such field"),
         };
@@ -91,10 +106,11 @@ pub fn columns(fields: &ModelFields, chosen: Option<&[String]>) -> Columns {
             }
         });
         match told {
-            Ok((sql_type, form)) => found.columns.push(Column {
+            Ok((sql_type, form, varies)) => found.columns.push(Column {
                 name: name.to_owned(),
                 sql_type,
                 form,
+                varies,
             }),
             Err(why) => found.skipped.push(Skipped {
                 field: name.to_owned(),
@@ -112,6 +128,16 @@ fn has_column(field: &Field) -> bool {
             field.kind.as_str(),
             "one2many" | "many2many" | "binary" | "image"
         )
+}
+
+fn varies(field: &Field, variants: &Variants) -> Varies {
+    if field.translated && !variants.languages.is_empty() {
+        Varies::ByLanguage
+    } else if field.company_dependent && !variants.companies.is_empty() {
+        Varies::ByCompany
+    } else {
+        Varies::Not
+    }
 }
 
 /// The type of the column, and how its values are written; `None` where it cannot be mirrored.
@@ -172,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_odoo_keeps_in_a_column_has_one() {
-        let found = columns(&model(), None);
+        let found = columns(&model(), None, &Variants::default());
         assert_eq!(
             shown(&found),
             [
@@ -212,7 +238,7 @@ mod tests {
             "name",
         ]
         .map(str::to_owned);
-        let found = columns(&model(), Some(&chosen));
+        let found = columns(&model(), Some(&chosen), &Variants::default());
         assert_eq!(
             shown(&found),
             [

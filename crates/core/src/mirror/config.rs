@@ -14,6 +14,47 @@ const EVERY: Duration = Duration::from_secs(300);
 /// How often every id is compared, to find what was deleted: a deletion changes no `write_date`.
 const RECONCILE_EVERY: Duration = Duration::from_secs(3_600);
 
+/// In which languages and companies a field's values are kept, where it has several: as JSON by language code or company id. Empty:
+/// one value, that of the mirror's context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variants {
+    /// Codes such as `de_DE`.
+    pub languages: Vec<String>,
+    /// Ids of `res.company`.
+    pub companies: Vec<i64>,
+}
+
+/// Most languages or companies of a mirror: each costs a call per page.
+const MOST_VARIANTS: usize = 50;
+
+impl Variants {
+    /// Reads the keys `languages` and `companies`; what is of the wrong kind counts as absent.
+    #[must_use]
+    pub fn read(value: &Value) -> Self {
+        let list = |name: &str| {
+            value
+                .get(name)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        };
+        let mut variants = Self {
+            languages: list("languages")
+                .filter_map(|code| code.as_str().map(str::to_owned))
+                .take(MOST_VARIANTS)
+                .collect(),
+            companies: list("companies")
+                .filter_map(Value::as_i64)
+                .filter(|id| *id > 0)
+                .take(MOST_VARIANTS)
+                .collect(),
+        };
+        variants.languages.dedup();
+        variants.companies.dedup();
+        variants
+    }
+}
+
 /// One mirror's configuration; absent keys have their defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirrorConfig {
@@ -24,6 +65,7 @@ pub struct MirrorConfig {
     /// Most rows of a page.
     pub page_size: usize,
     pub context: Map<String, Value>,
+    pub variants: Variants,
     pub overlap: Duration,
     pub every: Duration,
     pub reconcile_every: Duration,
@@ -66,6 +108,7 @@ impl MirrorConfig {
                 .and_then(Value::as_object)
                 .cloned()
                 .unwrap_or_default(),
+            variants: Variants::read(value),
             overlap: seconds("overlap_seconds", OVERLAP),
             every: seconds("every_seconds", EVERY),
             reconcile_every: seconds("reconcile_seconds", RECONCILE_EVERY),
@@ -99,12 +142,15 @@ mod tests {
         let config = MirrorConfig::read(&json!({
             "domain": [["customer_rank", ">", 0]], "fields": ["name", "email"], "page_size": 100_000,
             "every_seconds": 60, "overlap_seconds": 1800, "context": {"lang": "de_DE"},
+            "languages": ["en_US", "de_DE", 7], "companies": [1, -1, "x", 2],
         }));
         assert_eq!(config.domain, [json!(["customer_rank", ">", 0])]);
         assert_eq!(
             config.fields,
             Some(vec!["name".to_owned(), "email".to_owned()])
         );
+        assert_eq!(config.variants.languages, ["en_US", "de_DE"]);
+        assert_eq!(config.variants.companies, [1, 2]);
         assert_eq!(config.page_size, MOST_ROWS);
         assert_eq!(config.every, Duration::from_secs(60));
         assert_eq!(

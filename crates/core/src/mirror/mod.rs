@@ -15,10 +15,11 @@ mod config;
 mod floor;
 mod pull;
 mod record;
+mod variants;
 
 pub use ask::{Fate, Scope};
-pub use columns::{Column, Columns, Form, Skipped, columns};
-pub use config::MirrorConfig;
+pub use columns::{Column, Columns, Form, Skipped, Varies, columns};
+pub use config::{MirrorConfig, Variants};
 pub use floor::next_floor;
 pub use pull::{Ask, Mode, Pull, STRETCH};
 pub use record::{Page, page};

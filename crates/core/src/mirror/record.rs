@@ -1,7 +1,7 @@
 //! What Odoo answered about records, in a form that Postgres reads in one statement.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::civil::DateTime;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -25,9 +25,17 @@ pub struct Page {
 /// Reads the answer of `search_read`, a JSON text, to a question for the records `asked`. Each is answered once or not at all, and no
 /// other is: an answer that is otherwise, or that has a value of another type than its field, is the server's failure, and nothing of it
 /// is taken. Values go from text to text, without a tree in between: of a wide model that would be most of the work.
-pub fn page(columns: &[Column], asked: &[i64], answer: &[u8]) -> Result<Page, Failure> {
+///
+/// `variants` are the columns that have several values, written already, by record: `,"name":{…}`.
+pub fn page(
+    columns: &[Column],
+    asked: &[i64],
+    variants: Option<&HashMap<i64, String>>,
+    answer: &[u8],
+) -> Result<Page, Failure> {
     let mut seen = Seen {
         columns,
+        variants,
         asked: asked.iter().copied().collect(),
         read: BTreeSet::new(),
         values: vec![None; columns.len()],
@@ -54,6 +62,7 @@ pub fn page(columns: &[Column], asked: &[i64], answer: &[u8]) -> Result<Page, Fa
 /// What of an answer was read so far.
 struct Seen<'c, 'a> {
     columns: &'c [Column],
+    variants: Option<&'c HashMap<i64, String>>,
     asked: BTreeSet<i64>,
     read: BTreeSet<i64>,
     /// Of the record that is being read, by column.
@@ -110,6 +119,14 @@ impl<'a> Seen<'_, 'a> {
                     )));
                 }
             }
+        }
+        if let Some(variants) = self.variants {
+            let of_record = variants.get(&id).ok_or_else(|| {
+                odd(format!(
+                    "record {id} in one language or company and not in another"
+                ))
+            })?;
+            out.push_str(of_record);
         }
         out.push('}');
         self.page.ids.push(id);
@@ -184,7 +201,7 @@ impl<'de> Visitor<'de> for Record<'_, '_, 'de> {
 }
 
 /// Writes a value as its column takes it. `false`: it is NULL, and nothing is written. The error names what was expected.
-fn write(out: &mut String, form: Form, value: &str) -> Result<bool, &'static str> {
+pub(super) fn write(out: &mut String, form: Form, value: &str) -> Result<bool, &'static str> {
     // Odoo's null, everywhere but where it is a value.
     if value == "null" || (value == "false" && form != Form::Boolean) {
         return Ok(false);
@@ -253,7 +270,7 @@ fn push_json(out: &mut String, value: &str) {
     }
 }
 
-fn push_text(out: &mut String, text: &str) {
+pub(super) fn push_text(out: &mut String, text: &str) {
     out.push_str(&Value::from(text).to_string());
 }
 
@@ -302,7 +319,7 @@ mod tests {
         }))
         .unwrap();
         let chosen: Vec<String> = fields.names().map(str::to_owned).collect();
-        columns(&fields, Some(&chosen)).columns
+        columns(&fields, Some(&chosen), &Default::default()).columns
     }
 
     fn record() -> Value {
@@ -319,7 +336,7 @@ mod tests {
     }
 
     fn rows(answer: &Value) -> Value {
-        let page = page(&partner(), &[7, 8], answer.to_string().as_bytes()).unwrap();
+        let page = page(&partner(), &[7, 8], None, answer.to_string().as_bytes()).unwrap();
         serde_json::from_str(&page.rows).unwrap()
     }
 
@@ -390,7 +407,7 @@ mod tests {
             json!([changed("birthday", json!("2026-02-30"))]),
             json!([changed("category_id", json!(["x"]))]),
         ] {
-            let refused = page(&partner(), &[7, 8], odd.to_string().as_bytes()).unwrap_err();
+            let refused = page(&partner(), &[7, 8], None, odd.to_string().as_bytes()).unwrap_err();
             assert_eq!(refused.class, ErrorClass::Server, "{odd}");
         }
     }
@@ -403,6 +420,7 @@ mod tests {
         let page = page(
             &partner(),
             &[7, 8],
+            None,
             json!([older, newer]).to_string().as_bytes(),
         )
         .unwrap();

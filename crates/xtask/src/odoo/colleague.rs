@@ -22,12 +22,7 @@ pub struct Colleague {
 impl Access {
     /// The user, who is made if need be.
     pub fn colleague(&self) -> Result<Colleague> {
-        let there = self.call(
-            "res.users",
-            "search",
-            &json!({"domain": [["login", "=", NAME]]}),
-        )?;
-        if let Some(uid) = there[0].as_i64() {
+        if let Some(uid) = self.colleagues_uid()? {
             return Ok(self.as_colleague(uid));
         }
         let mut groups = Vec::new();
@@ -43,8 +38,24 @@ impl Access {
             "res.users",
             "create",
             &json!({"vals_list": [{"name": NAME, "login": NAME, "password": NAME, "group_ids": [[6, 0, groups]]}]}),
+        );
+        match made {
+            Ok(made) => Ok(self.as_colleague(made[0].as_i64().context("Odoo gave no id")?)),
+            // Another session may have been faster.
+            Err(error) => match self.colleagues_uid()? {
+                Some(uid) => Ok(self.as_colleague(uid)),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn colleagues_uid(&self) -> Result<Option<i64>> {
+        let there = self.call(
+            "res.users",
+            "search",
+            &json!({"domain": [["login", "=", NAME]]}),
         )?;
-        Ok(self.as_colleague(made[0].as_i64().context("Odoo gave no id")?))
+        Ok(there[0].as_i64())
     }
 
     fn as_colleague(&self, uid: i64) -> Colleague {
