@@ -490,3 +490,45 @@ fn what_somebody_changed_in_odoo_is_pulled_before_anything_is_sent() {
     assert_eq!(bench.sim().changes().len(), 1);
     assert_eq!(bench.sim().calls("search_read").len(), 1);
 }
+
+#[test]
+fn untracking_leaves_nothing_and_tracking_again_goes_on() {
+    let (bench, mut db) = in_step("odoo");
+    let left = |db: &mut Client| -> i64 {
+        db.one(
+            "SELECT (SELECT count(*) FROM pg_proc WHERE proname ~ '^(etl_|track_)[a-z]*_[0-9]|^track_[0-9]') + (SELECT count(*) FROM etl.images)
+                    + (SELECT count(*) FROM etl.applying) + (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'etl_capture%')",
+            &[],
+        )
+    };
+    assert!(left(&mut db) > 0);
+    db.run("SELECT etl.untrack('customers')");
+    assert_eq!(left(&mut db), 0);
+    // What changes meanwhile on this side is sent by the backfill, and wins where nobody knows better.
+    db.run("UPDATE customers SET phone = 'meanwhile' WHERE id = 1");
+    db.run(&format!(
+        "SELECT etl.track('customers', 'res.partner', '{FIELDS}', two_way => 'local')"
+    ));
+    eventually(PATIENCE, "the backfill", || {
+        db.one("SELECT backfilled_at IS NOT NULL FROM etl.tracks", &[])
+    });
+    db.await_empty(PATIENCE);
+    pull(&mut db);
+    let ada = odoo_id(&mut db, 1);
+    assert_eq!(in_odoo(&bench, ada)["phone"], "meanwhile");
+    write(&bench, ada, json!({"phone": "later"}));
+    pull(&mut db);
+    assert_eq!(row(&mut db, 1)["phone"], "later");
+    // Names are followed.
+    db.run(
+        "ALTER TABLE customers RENAME COLUMN phone TO tel; ALTER TABLE customers RENAME TO clients",
+    );
+    write(&bench, ada, json!({"phone": "last"}));
+    pull(&mut db);
+    assert_eq!(
+        db.one::<String>("SELECT tel FROM clients WHERE id = 1", &[]),
+        "last"
+    );
+    db.run("DROP TABLE clients");
+    assert_eq!(left(&mut db), 0);
+}

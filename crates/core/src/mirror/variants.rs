@@ -75,9 +75,12 @@ impl Scope {
     }
 }
 
-/// By record and column, each value with its language or company.
+/// By column, each value with its language or company.
+type Values = BTreeMap<String, Vec<(String, String)>>;
+
+/// By record.
 #[derive(Default)]
-struct Found(Option<HashMap<i64, BTreeMap<String, Vec<(String, String)>>>>);
+struct Found(Option<HashMap<i64, Values>>);
 
 impl Found {
     fn take(
@@ -115,7 +118,7 @@ impl Found {
 }
 
 /// `,"name":{"en_US":"Chair"}`; a field without any value is left out, and so NULL.
-fn written(columns: BTreeMap<String, Vec<(String, String)>>) -> String {
+fn written(columns: Values) -> String {
     let mut out = String::new();
     for (name, values) in columns.into_iter().filter(|(_, values)| !values.is_empty()) {
         out.push(',');
