@@ -44,9 +44,19 @@ extension_sql_file!(
     requires = ["setup"]
 );
 extension_sql_file!(
+    "../sql/schema/pull.sql",
+    name = "pull",
+    requires = ["mirror"]
+);
+extension_sql_file!(
+    "../sql/schema/capture.sql",
+    name = "capture",
+    requires = ["pull"]
+);
+extension_sql_file!(
     "../sql/schema/track.sql",
     name = "track",
-    requires = ["mirror"]
+    requires = ["capture"]
 );
 extension_sql_file!(
     "../sql/schema/two_way.sql",

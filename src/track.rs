@@ -1,4 +1,4 @@
-//! Capture of tables: its triggers and functions are in `sql/schema/track.sql`; here is what SQL cannot reckon, and the chunks of a
+//! Capture of tables: its triggers and functions are in `sql/schema/capture.sql`; here is what SQL cannot reckon, and the chunks of a
 //! backfill.
 
 use pg_etl_core::external_id::{self, Identity};

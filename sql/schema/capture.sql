@@ -1,0 +1,473 @@
+-- Capture: which tables go to Odoo, and the triggers that see their changes. One set-based insert per statement, of what changed.
+--
+-- The trigger function belongs to the table's owner and runs with the owner's rights, so that an expression of the mapping can do no
+-- more than the owner can. It writes through a view of its own, etl.track_<id>, which lets nothing pass but rows of this table's keys
+-- for this model and connection.
+
+CREATE TABLE etl.tracks (
+  id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  connection text NOT NULL,
+  model text NOT NULL,
+  -- schema.table as an identifier is written, and the table itself, whatever it is called.
+  tab text NOT NULL,
+  rel oid NOT NULL,
+  key_columns text[] NOT NULL,
+  fields jsonb NOT NULL,
+  -- The schema of its functions, which stays when the table moves.
+  home text NOT NULL,
+  -- The table's columns when it was last looked at, and their numbers, which stay when they are renamed.
+  column_numbers jsonb NOT NULL,
+  on_delete text NOT NULL CHECK (on_delete OPERATOR(pg_catalog.=) ANY ('{delete,archive,ignore}'::pg_catalog.text[])),
+  on_truncate text NOT NULL CHECK (on_truncate OPERATOR(pg_catalog.=) ANY ('{error,delete}'::pg_catalog.text[])),
+  condition text,
+  priority smallint NOT NULL,
+  -- The Odoo context of its rows: language and companies.
+  context jsonb,
+  -- Who wins a field that both sides changed; NULL: nothing comes back from Odoo.
+  two_way text CHECK (two_way OPERATOR(pg_catalog.=) ANY ('{odoo,local,newest}'::pg_catalog.text[])),
+  -- What becomes of records that somebody makes or deletes in Odoo.
+  on_odoo_create text NOT NULL DEFAULT 'ignore' CHECK (on_odoo_create OPERATOR(pg_catalog.=) ANY ('{ignore,insert}'::pg_catalog.text[])),
+  on_odoo_delete text NOT NULL DEFAULT 'keep' CHECK (on_odoo_delete OPERATOR(pg_catalog.=) ANY ('{keep,delete}'::pg_catalog.text[])),
+  -- Record keys of its rows begin so; it stays when the table is renamed.
+  prefix text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  -- Rows that were there before: when they were asked for, how far it came, when it was done.
+  backfill_asked_at timestamptz,
+  backfill_after text[],
+  backfilled_rows bigint NOT NULL DEFAULT 0,
+  backfilled_at timestamptz,
+  -- What stopped it the last time, and when it is tried again.
+  backfill_error text,
+  backfill_not_before timestamptz,
+  UNIQUE (connection, model, tab)
+);
+COMMENT ON TABLE etl.tracks IS 'Tables whose changes go to Odoo, written by etl.track().';
+ALTER TABLE etl.tracks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reader ON etl.tracks FOR SELECT TO etl_reader USING (true);
+CREATE POLICY worker ON etl.tracks FOR ALL TO etl_worker USING (true) WITH CHECK (true);
+SELECT pg_catalog.pg_extension_config_dump('etl.tracks', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.tracks_id_seq', '');
+
+-- API: Private. The key of a row as a text expression: one column's text, or a JSON list of several.
+CREATE FUNCTION etl._key_expression(prefix text, key_columns text[]) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN cardinality(key_columns) = 1 THEN format('%L || %I::text', prefix, key_columns [1])
+    ELSE format('%L || jsonb_build_array(%s)::text', prefix, (SELECT string_agg(format('%I', k), ', ' ORDER BY n) FROM unnest(key_columns) WITH ORDINALITY AS u(k, n))) END
+$$;
+COMMENT ON FUNCTION etl._key_expression(text, text[]) IS 'The record key of a row, as an expression over its columns.';
+
+-- API: Private. One field of a mapping as an expression over the row's columns; NULL for a constant.
+--   "column" | {"column": c} | {"sql": expression} | {"column": c, "ref": table} | {"column": c, "by": field}
+CREATE FUNCTION etl._value_expression(t etl.tracks, field text, mapping jsonb) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  col text := CASE jsonb_typeof(mapping) WHEN 'string' THEN mapping #>> '{}' ELSE mapping ->> 'column' END;
+  keys text[] := CASE jsonb_typeof(mapping) WHEN 'object' THEN ARRAY(SELECT k FROM jsonb_object_keys(mapping) k ORDER BY k) ELSE ARRAY['column'] END;
+  rel regclass := t.tab::regclass;
+  type oid;
+  target regclass;
+  other record;
+  example text := 'A field is mapped to "column", {"value": …}, {"sql": "expression"}, {"column": "…", "ref": "schema.table"} or {"column": "…", "by": "code"}.';
+BEGIN
+  IF jsonb_typeof(mapping) = 'string' THEN
+    -- A text has itself as a key.
+    mapping := jsonb_build_object('column', mapping);
+  END IF;
+  IF jsonb_typeof(mapping) <> 'object' OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['column', 'ref'], ARRAY['by', 'column']) THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the mapping of %s is not understood: %s', field, mapping), HINT = example;
+  ELSIF mapping ? 'value' THEN
+    RETURN NULL;
+  ELSIF mapping ? 'sql' THEN
+    RETURN format('(%s)', mapping ->> 'sql');
+  END IF;
+  SELECT a.atttypid INTO type FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no column "%s", to which %s is mapped', rel, col, field),
+      HINT = 'Correct the mapping, or give an expression: {"sql": "…"}.';
+  ELSIF mapping ? 'ref' THEN
+    target := to_regclass(mapping ->> 'ref');
+    SELECT k.prefix, k.key_columns INTO other FROM (SELECT t.prefix, t.key_columns WHERE target = rel
+      UNION ALL SELECT o.prefix, o.key_columns FROM etl._tracks_of(target::text) o WHERE o.connection = t.connection) k LIMIT 1;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s is not tracked, and %s refers to it', mapping ->> 'ref', field),
+        HINT = format('SELECT etl.track(%L, …); first.', mapping ->> 'ref');
+    ELSIF cardinality(other.key_columns) <> 1 THEN
+      RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s has a key of several columns, and %s refers to it by one', mapping ->> 'ref', field),
+        HINT = 'Give an expression that builds its record key: {"sql": "jsonb_build_object(''key'', …)"}.';
+    END IF;
+    RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''key'', %2$L || %1$I::text) END', col, other.prefix);
+  ELSIF mapping ? 'by' THEN
+    RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''by'', jsonb_build_object(%2$L, %1$I)) END', col, mapping ->> 'by');
+  END IF;
+  RETURN CASE type WHEN 'json'::regtype THEN format('%I::jsonb', col) WHEN 'bytea'::regtype THEN format('encode(%I, ''base64'')', col) ELSE format('%I', col) END;
+END
+$$;
+COMMENT ON FUNCTION etl._value_expression(etl.tracks, text, jsonb) IS 'One field of a mapping as an SQL expression over the row.';
+
+-- API: Private. The tracks of a table, for whoever may not read them all.
+CREATE FUNCTION etl._tracks_of(tab text) RETURNS SETOF etl.tracks
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$ SELECT t.* FROM etl.tracks t WHERE to_regclass(t.tab) = to_regclass($1) $$;
+COMMENT ON FUNCTION etl._tracks_of(text) IS 'The tracks of a table.';
+ALTER FUNCTION etl._tracks_of(text) OWNER TO etl_worker;
+
+-- API: Private. Whether the rows that were there before are on their way: then an update need say no more than what changed.
+CREATE FUNCTION etl._is_backfilled(track int) RETURNS bool
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$ SELECT t.backfilled_at IS NOT NULL FROM etl.tracks t WHERE t.id = $1 $$;
+COMMENT ON FUNCTION etl._is_backfilled(int) IS 'Whether the rows that a table had when it was tracked were enqueued.';
+ALTER FUNCTION etl._is_backfilled(int) OWNER TO etl_worker;
+
+-- API: Private. The text of a track's functions: what its triggers call, and what enqueues rows that were there before.
+--
+-- The new side of a change is the row as it is when the statement is over: a trigger of the user's may have changed it again, and what
+-- that statement enqueued came first.
+CREATE FUNCTION etl._capture_source(t etl.tracks, OUT capture text, OUT backfill text, OUT probe text)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rel regclass := t.tab::regclass;
+  -- It goes with every row that writes values.
+  context jsonb := CASE WHEN t.context IS NULL THEN '{}' ELSE jsonb_build_object('_context', t.context) END;
+  filter text := coalesce(' WHERE (' || t.condition || ')', '');
+  and_filter text := coalesce(' AND (' || t.condition || ')', '');
+  -- A record that was archived for its row's sake comes back with it.
+  constants text := ((SELECT coalesce(jsonb_object_agg(f.key, f.value -> 'value'), '{}') FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object' AND f.value ? 'value')
+    || CASE WHEN t.on_delete = 'archive' AND NOT t.fields ? 'active' THEN '{"active": true}'::jsonb ELSE '{}' END || context)::text;
+  keys text := (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i));
+  vals text := '';
+  whole text;
+  pairs_of_all text[] := '{}';
+  changed text := '';
+  ours text := '';
+  theirs text := '';
+  n int := 0;
+  f record;
+  gone_operation text := CASE t.on_delete WHEN 'delete' THEN '''delete''' WHEN 'archive' THEN '''update''' ELSE 'NULL' END;
+  gone_payload text := CASE t.on_delete WHEN 'archive' THEN format('%L::jsonb', '{"active": false}'::jsonb || context) ELSE '''{}''::jsonb' END;
+  two_way bool := t.two_way IS NOT NULL;
+  head text := CASE WHEN two_way THEN 'WITH sent AS (' ELSE '' END
+    || format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id);
+  -- What is sent of a two-way record is noted with it.
+  tail text := CASE WHEN two_way THEN format(E' RETURNING id)\n    SELECT array_agg(s.id) INTO ids FROM sent s;\n    PERFORM etl.track_%s_sent(ids);', t.id) ELSE ';' END;
+  stamp text := format('concat(''track:%s:'', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), '':'', left(gen_random_uuid()::text, 18), '':'')', t.id);
+  new_side text;
+  old_side text;
+  pairs text;
+BEGIN
+  FOR f IN SELECT e.key AS field, etl._value_expression(t, e.key, e.value) AS expression FROM jsonb_each(t.fields) e ORDER BY e.key LOOP
+    CONTINUE WHEN f.expression IS NULL;
+    n := n + 1;
+    vals := vals || format(', %s AS v%s', f.expression, n);
+    pairs_of_all := pairs_of_all || format('%L, n.v%s', f.field, n);
+    -- What a pull wrote is not sent back, and what somebody's trigger made of it is.
+    changed := changed || CASE WHEN n = 1 THEN '' ELSE ' || ' END || format(
+      CASE WHEN two_way THEN 'CASE WHEN CASE WHEN echo -> n.k ? %2$L THEN echo -> n.k -> %2$L <> coalesce(to_jsonb(n.v%1$s), ''null'') ELSE n.v%1$s IS DISTINCT FROM o.v%1$s END'
+        ELSE 'CASE WHEN n.v%1$s IS DISTINCT FROM o.v%1$s' END || ' THEN jsonb_build_object(%2$L, n.v%1$s) ELSE ''{}'' END', n, f.field);
+    ours := ours || format(', n.v%s', n);
+    theirs := theirs || format(', o.v%s', n);
+  END LOOP;
+  whole := format('%L::jsonb || %s', constants, etl._object_expression(pairs_of_all));
+  vals := format('%s AS k%s', etl._key_expression(t.prefix, t.key_columns), vals);
+  new_side := format('(SELECT %s FROM %s WHERE (%s) IN (SELECT %s FROM new_rows)%s) n', vals, t.tab, keys, keys, and_filter);
+  old_side := format('(SELECT %s FROM old_rows%s) o', vals, filter);
+  pairs := format('%s FULL JOIN %s ON n.k = o.k WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%s) IS DISTINCT FROM ROW(0%s)%s', new_side, old_side, ours, theirs,
+    CASE WHEN two_way THEN ' OR echo ? n.k' ELSE '' END);
+
+  capture := format($src$
+DECLARE
+  -- Of this statement, and of no other.
+  stamp text := %1$s;
+%15$s  CASE TG_OP
+  WHEN 'INSERT' THEN
+    %2$s
+    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s%18$s%16$s
+  WHEN 'UPDATE' THEN
+    IF etl._is_backfilled(%8$s) THEN
+      %2$s
+      SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
+      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s WHEN o.k IS NULL THEN 'upsert' ELSE 'update' END AS operation,
+              CASE WHEN n.k IS NULL THEN %10$s WHEN o.k IS NULL THEN %4$s ELSE %11$s END AS payload
+            FROM %12$s) c
+      WHERE c.operation IS NOT NULL%17$s%16$s
+    ELSE
+      -- What was not enqueued before may be new to Odoo: the whole record goes.
+      %2$s
+      SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
+      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s ELSE 'upsert' END AS operation,
+              CASE WHEN n.k IS NULL THEN %10$s ELSE %4$s END AS payload
+            FROM %12$s) c
+      WHERE c.operation IS NOT NULL%16$s
+    END IF;
+  WHEN 'DELETE' THEN
+    %13$s
+  WHEN 'TRUNCATE' THEN
+    %14$s
+  END CASE;
+  RETURN NULL;
+END
+$src$,
+    stamp, head, t.model, whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, CASE WHEN context = '{}' THEN '' ELSE format('%L::jsonb || ', context) END || coalesce(nullif(changed, ''), '''{}''::jsonb'), pairs,
+    CASE t.on_delete WHEN 'ignore' THEN 'NULL;' ELSE format('%s
+    SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s%s', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side, CASE WHEN two_way THEN ' WHERE NOT coalesce(echo -> o.k ? ''_deleted'', false)' ELSE '' END || tail) END,
+    CASE t.on_truncate WHEN 'delete' THEN
+      -- A partition is not the table: what is still there stays.
+      format('%s
+    SELECT %L, ''delete'', ''{}''::jsonb, stamp || row_number() OVER (), k.record_key, %L, %s FROM etl.track_%s_keys() k
+    WHERE NOT EXISTS (SELECT FROM %s WHERE %s = k.record_key)%s', head, t.model, t.connection, t.priority, t.id, t.tab, etl._key_expression(t.prefix, t.key_columns), tail)
+    ELSE format('RAISE EXCEPTION USING ERRCODE = ''feature_not_supported'', MESSAGE = %L, HINT = %L;',
+      format('%s is tracked and cannot be truncated', t.tab),
+      format('DELETE FROM %1$s deletes its records in Odoo too; SELECT etl.untrack(%2$L) lets them be; SELECT etl.track(%2$L, …, on_truncate => ''delete'') makes TRUNCATE delete them.', t.tab, t.tab)) END,
+    CASE WHEN two_way THEN format($two$  ids bigint[];
+  echo jsonb := '{}';
+BEGIN
+  IF current_setting('pg_etl.applying', true) = '%1$s' THEN
+    echo := etl.track_%1$s_echoes();
+  END IF;
+$two$, t.id) ELSE E'BEGIN\n' END,
+    tail, CASE WHEN two_way THEN format(' AND (c.operation <> ''update'' OR c.payload <> %L)', context) ELSE '' END,
+    CASE WHEN two_way THEN ' WHERE NOT echo ? ''''' ELSE '' END);
+
+  -- Two statements: with "nothing or above" in one, the plan would walk the index from its beginning for each chunk.
+  backfill := format('%s IF after IS NULL THEN %s ELSE %s END IF; END', CASE WHEN two_way THEN 'DECLARE ids bigint[]; BEGIN' ELSE 'BEGIN' END,
+    etl._chunk_source(t, vals, whole, stamp, keys, filter),
+    etl._chunk_source(t, vals, whole, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
+      (SELECT string_agg(format('(after)[%s]::%s', i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
+         FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i) JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k), and_filter)));
+  -- Runs the mapping on no row, as the triggers do: what is wrong with it shows now and not when somebody writes.
+  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s) SELECT %2$s, %3$s FROM (SELECT ''{}''::jsonb AS echo) e, %4$s LIMIT 0', t.tab, whole, coalesce(nullif(changed, ''), 'NULL'), pairs);
+END
+$$;
+COMMENT ON FUNCTION etl._capture_source(etl.tracks) IS 'The text of the functions that capture a table''s changes.';
+
+-- API: Private. The statement that enqueues one chunk of a table. Its rows are locked, and so as they are now: a change that comes after
+-- it is enqueued after it.
+CREATE FUNCTION etl._chunk_source(t etl.tracks, vals text, whole text, stamp text, keys text, filter text) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format($src$
+    WITH chunk AS MATERIALIZED (SELECT * FROM %1$s%2$s ORDER BY %3$s LIMIT rows FOR NO KEY UPDATE),
+    enqueued AS (
+      INSERT INTO etl.track_%13$s (model, operation, payload, idempotency_key, record_key, connection, priority)
+      SELECT %5$L, 'upsert', %6$s, %7$s || row_number() OVER (), n.k, %8$L, least(%9$s, -10) FROM (SELECT %10$s FROM chunk) n%4$s
+    )
+    SELECT (SELECT count(*) FROM chunk), (SELECT ARRAY[%11$s] FROM chunk ORDER BY %12$s LIMIT 1)%14$s;
+$src$, t.tab, filter, keys, CASE WHEN t.two_way IS NOT NULL THEN ' RETURNING id' ELSE '' END, t.model, whole, stamp, t.connection, t.priority, vals,
+    (SELECT string_agg(format('%I::text', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
+    (SELECT string_agg(format('%I DESC', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)), t.id,
+    CASE WHEN t.two_way IS NULL THEN ' INTO sent, last'
+      ELSE format(', (SELECT array_agg(q.id) FROM enqueued q) INTO sent, last, ids; PERFORM etl.track_%s_sent(ids)', t.id) END)
+$$;
+COMMENT ON FUNCTION etl._chunk_source(etl.tracks, text, text, text, text, text) IS 'The statement that enqueues one chunk of a table.';
+
+-- API: Private. Whether two tracks send the same of the same rows.
+CREATE FUNCTION etl._is_same_mapping(a etl.tracks, b etl.tracks) RETURNS bool
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT (a.fields, a.condition, a.key_columns, a.context, a.two_way IS NULL, a.on_odoo_create) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns, b.context, b.two_way IS NULL, b.on_odoo_create) $$;
+COMMENT ON FUNCTION etl._is_same_mapping(etl.tracks, etl.tracks) IS 'Whether two tracks send the same of the same rows.';
+
+-- API: Private. Writes a track down, or changes it. Returns it.
+CREATE FUNCTION etl._register_track(t etl.tracks) RETURNS etl.tracks
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  before etl.tracks;
+  stored etl.tracks;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  -- The mapping runs as the table's owner: it is the owner's to say. (The session's user, for here the function's own rights are in force.)
+  IF NOT pg_has_role(session_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = t.tab::regclass), 'MEMBER') THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s belongs to somebody else', t.tab), HINT = 'A table is tracked by its owner.';
+  ELSIF EXISTS (SELECT FROM etl._mirror_of(t.tab)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is a mirror: what is pulled into it would be sent back', t.tab),
+      HINT = 'Track the table that people write to.';
+  END IF;
+  SELECT k.* INTO before FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.tab = t.tab FOR UPDATE;
+  IF FOUND THEN
+    -- A field that was not sent before is sent with the next backfill; the old rows keep their keys.
+    UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(t.tab::regclass), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
+        priority = t.priority, context = t.context, two_way = t.two_way, on_odoo_create = t.on_odoo_create, on_odoo_delete = t.on_odoo_delete,
+        backfill_asked_at = CASE WHEN t.two_way IS NULL OR etl._is_same_mapping(k, t) THEN k.backfill_asked_at ELSE now() END,
+        backfilled_at = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_at END,
+        backfill_after = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfill_after END,
+        backfilled_rows = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_rows ELSE 0 END, backfill_error = NULL, backfill_not_before = NULL
+      WHERE k.id = before.id RETURNING k.* INTO stored;
+    IF NOT etl._is_same_mapping(before, t) THEN
+      UPDATE etl.images i SET remote = NULL WHERE i.track = before.id;
+      DELETE FROM etl.held_back b WHERE b.track = before.id;
+    END IF;
+  ELSE
+    -- In step both ways means whole: what is there already goes too.
+    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, context, two_way, on_odoo_create, on_odoo_delete, backfill_asked_at, prefix)
+      VALUES (t.connection, t.model, t.tab, t.tab::regclass, t.home, t.key_columns, t.fields, etl._column_numbers(t.tab::regclass), t.on_delete, t.on_truncate, t.condition, t.priority,
+        t.context, t.two_way, t.on_odoo_create, t.on_odoo_delete, CASE WHEN t.two_way IS NOT NULL THEN now() END,
+        -- Another table may have had this name, and its records have its keys.
+        CASE WHEN EXISTS (SELECT FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.prefix = t.prefix)
+          THEN format('%s#%s:', rtrim(t.prefix, ':'), t.tab::regclass::oid) ELSE t.prefix END)
+      RETURNING * INTO stored;
+  END IF;
+  PERFORM etl._audit('track', t.tab, to_jsonb(before), to_jsonb(stored));
+  PERFORM etl._wake();
+  RETURN stored;
+END
+$$;
+COMMENT ON FUNCTION etl._register_track(etl.tracks) IS 'Writes a track down, or changes it.';
+
+-- API: Private. What the table's owner may write through: changes of records with this track's keys, and nothing else. Catalogs only.
+CREATE FUNCTION etl._make_sink(track int) RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  t etl.tracks;
+  owner name;
+  other name;
+  door text;
+BEGIN
+  SELECT k.* INTO STRICT t FROM etl.tracks k WHERE k.id = track;
+  SELECT r.rolname INTO owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = t.tab::regclass;
+  EXECUTE format('CREATE OR REPLACE VIEW etl.track_%s AS SELECT model, operation, payload, idempotency_key, record_key, connection, priority, id FROM ops.odoo_outbox '
+    'WHERE model = %L AND connection = %L AND starts_with(record_key, %L) AND operation IN (''upsert'', ''update'', ''delete'') '
+    'AND NOT payload ?| ''{id,odoo_id}'' WITH CHECK OPTION', t.id, t.model, t.connection, t.prefix);
+  EXECUTE format('ALTER VIEW etl.track_%s OWNER TO etl_worker', t.id);
+  EXECUTE format('COMMENT ON VIEW etl.track_%s IS %L', t.id, format('Through this the triggers on %s enqueue.', t.tab));
+  -- The keys that Odoo has, or will have.
+  EXECUTE format($sql$
+    CREATE OR REPLACE FUNCTION etl.track_%1$s_keys() RETURNS TABLE (record_key text) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS %2$L $sql$, t.id, format($body$
+    SELECT k.key FROM (SELECT l.record_key AS key FROM etl.links l WHERE l.connection = %1$L AND l.model = %2$L AND starts_with(l.record_key, %3$L)
+      UNION SELECT o.record_key FROM ops.odoo_outbox o WHERE o.connection = %1$L AND o.model = %2$L AND o.status IN ('queued', 'processing') AND starts_with(o.record_key, %3$L)) k
+    WHERE (SELECT o.operation FROM ops.odoo_outbox o WHERE o.connection = %1$L AND o.model = %2$L AND o.record_key = k.key AND o.status IN ('queued', 'processing')
+           ORDER BY o.id DESC LIMIT 1) IS DISTINCT FROM 'delete' $body$, t.connection, t.model, t.prefix));
+  EXECUTE format('COMMENT ON FUNCTION etl.track_%s_keys() IS %L', t.id, format('The record keys of %s that Odoo has or will have.', t.tab));
+  IF t.two_way IS NOT NULL THEN
+    EXECUTE format('CREATE OR REPLACE FUNCTION etl.track_%s_sent(ids bigint[]) RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
+      t.id, format('SELECT etl._note_sent(%s, %L, ids)', t.id, t.prefix));
+    EXECUTE format('CREATE OR REPLACE FUNCTION etl.track_%s_echoes() RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
+      t.id, format('SELECT etl._echoes(%s)', t.id));
+    EXECUTE format('COMMENT ON FUNCTION etl.track_%s_sent(bigint[]) IS %L', t.id, format('Notes what the triggers on %s enqueued.', t.tab));
+    EXECUTE format('COMMENT ON FUNCTION etl.track_%s_echoes() IS %L', t.id, format('What a pull is writing into %s.', t.tab));
+  END IF;
+  FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()'] LOOP
+    CONTINUE WHEN to_regprocedure(format('etl.track_%s_%s', t.id, door)) IS NULL;
+    EXECUTE format('ALTER FUNCTION etl.track_%s_%s OWNER TO etl_worker', t.id, door);
+    EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_%s FROM PUBLIC', t.id, door);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION etl.track_%s_%s TO %I', t.id, door, owner);
+  END LOOP;
+  -- Whoever owned the table before loses what came with it.
+  FOR other IN SELECT DISTINCT r.rolname FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+      WHERE c.oid = format('etl.track_%s', t.id)::regclass AND r.rolname NOT IN ('etl_worker', owner) LOOP
+    EXECUTE format('REVOKE ALL ON etl.track_%s FROM %I', t.id, other);
+    FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()'] LOOP
+      IF to_regprocedure(format('etl.track_%s_%s', t.id, door)) IS NOT NULL THEN
+        EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_%s FROM %I', t.id, door, other);
+      END IF;
+    END LOOP;
+  END LOOP;
+  EXECUTE format('REVOKE ALL ON etl.track_%s FROM PUBLIC', t.id);
+  EXECUTE format('GRANT INSERT (model, operation, payload, idempotency_key, record_key, connection, priority), SELECT (id) ON etl.track_%s TO %I', t.id, owner);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION etl._is_backfilled(int) TO %I', owner);
+  EXECUTE format('GRANT USAGE ON SCHEMA etl TO %I', owner);
+  -- A view's insert takes its defaults with the rights of whoever inserts.
+  IF pg_get_serial_sequence('ops.odoo_outbox', 'id') IS NOT NULL THEN
+    EXECUTE format('GRANT USAGE ON SEQUENCE %s TO %I', pg_get_serial_sequence('ops.odoo_outbox', 'id'), owner);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION etl._make_sink(int) IS 'Makes the view through which a track''s triggers enqueue.';
+
+-- API: Private. The names of a track's functions: in the table's schema, and its owner's.
+CREATE FUNCTION etl._capture_names(t etl.tracks, OUT capture text, OUT backfill text, OUT look text, OUT apply text, OUT make text, OUT remove text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%I.etl_capture_%s', t.home, t.id), format('%I.etl_backfill_%s', t.home, t.id), format('%I.etl_look_%s', t.home, t.id), format('%I.etl_apply_%s', t.home, t.id),
+    format('%I.etl_make_%s', t.home, t.id), format('%I.etl_remove_%s', t.home, t.id)
+$$;
+COMMENT ON FUNCTION etl._capture_names(etl.tracks) IS 'The names of the functions that capture a table''s changes.';
+
+-- API: Private. Those that there are, with their arguments.
+CREATE FUNCTION etl._capture_functions(t etl.tracks) RETURNS SETOF regprocedure
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT f.found FROM etl._capture_names(t) n
+  CROSS JOIN LATERAL (VALUES (to_regprocedure(n.capture || '()')), (to_regprocedure(n.backfill || '(text[], int)')), (to_regprocedure(n.look || '(jsonb)')),
+    (to_regprocedure(n.apply || '(jsonb)')), (to_regprocedure(n.make || '(jsonb)')), (to_regprocedure(n.remove || '(jsonb)'))) AS f(found)
+  WHERE f.found IS NOT NULL
+$$;
+COMMENT ON FUNCTION etl._capture_functions(etl.tracks) IS 'The functions of a track that there are.';
+
+-- API: Private. Makes or replaces a track's functions, with the rights of whoever calls; they are the table's owner's.
+CREATE FUNCTION etl._write_capture(t etl.tracks) RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  source record;
+  names record;
+  inward record;
+  settings text;
+  made regprocedure;
+  mirror regclass := etl._mirror_table(t.connection, t.model);
+  owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = t.tab::regclass);
+BEGIN
+  SELECT * INTO source FROM etl._capture_source(t);
+  SELECT * INTO names FROM etl._capture_names(t);
+  -- Keys and values read the same whoever writes.
+  settings := format('SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp SET timezone = ''UTC'' SET datestyle = ''ISO, YMD'' '
+    'SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1', t.home);
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql %s AS %L', names.capture, settings, source.capture);
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s(after text[], rows int, OUT sent bigint, OUT last text[]) LANGUAGE plpgsql VOLATILE %s AS %L',
+    names.backfill, settings, source.backfill);
+  EXECUTE format('COMMENT ON FUNCTION %s() IS %L', names.capture, format('Sends changes of %s to Odoo (%s): made by etl.track().', t.tab, t.model));
+  EXECUTE format('COMMENT ON FUNCTION %s(text[], int) IS %L', names.backfill, format('Sends rows of %s that were there before to Odoo (%s): made by etl.track().', t.tab, t.model));
+  -- Where the mirror is gone, nothing is taken in; what there was stays.
+  IF t.two_way IS NOT NULL AND EXISTS (SELECT FROM etl._inward(t, mirror)) THEN
+    SELECT * INTO inward FROM etl._two_way_source(t, mirror);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(items jsonb) RETURNS TABLE (record_key text, local jsonb, typed jsonb) LANGUAGE plpgsql VOLATILE %s AS %L', names.look, settings, inward.look);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(changes jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE %s AS %L', names.apply, settings, inward.apply);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(item jsonb) RETURNS text LANGUAGE plpgsql VOLATILE %s AS %L', names.make, settings, inward.make);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(keys jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE %s AS %L', names.remove, settings, inward.remove);
+    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.make, format('Makes rows of %s for records that somebody made in Odoo (%s): made by etl.track().', t.tab, t.model));
+    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.remove, format('Deletes rows of %s whose records were deleted in Odoo (%s): made by etl.track().', t.tab, t.model));
+    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.look, format('Locks rows of %s that changed in Odoo (%s): made by etl.track().', t.tab, t.model));
+    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.apply, format('Writes what changed in Odoo (%s) into %s: made by etl.track().', t.model, t.tab));
+  END IF;
+  FOR made IN SELECT f FROM etl._capture_functions(t) f LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO %I', made, owner);
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
+    IF made <> to_regprocedure(names.capture || '()') THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO etl_worker', made);
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION etl._write_capture(etl.tracks) IS 'Makes or replaces the functions that capture a table''s changes.';
+
+-- API: Private. Puts the triggers on a tracked table and its partitions, and takes them from what is none of them any more, with the
+-- rights of whoever calls. A statement fires the triggers of the table that it names, and of no other. Returns how many got them now.
+CREATE FUNCTION etl._arm(t etl.tracks) RETURNS int
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  part regclass;
+  armed int := 0;
+  capture text := (SELECT n.capture FROM etl._capture_names(t) n);
+  g record;
+BEGIN
+  FOR part IN SELECT p.relid FROM pg_partition_tree(t.tab::regclass) p UNION SELECT t.tab::regclass LOOP
+    CONTINUE WHEN EXISTS (SELECT FROM pg_trigger x WHERE x.tgrelid = part AND x.tgname = format('etl_capture_%s_truncate', t.id));
+    EXECUTE format('CREATE TRIGGER etl_capture_%s_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
+    EXECUTE format('CREATE TRIGGER etl_capture_%s_update AFTER UPDATE ON %s REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
+    EXECUTE format('CREATE TRIGGER etl_capture_%s_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
+    EXECUTE format('CREATE TRIGGER etl_capture_%s_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
+    armed := armed + 1;
+  END LOOP;
+  FOR g IN SELECT x.tgrelid::regclass AS tab, x.tgname FROM pg_trigger x
+      WHERE x.tgfoid = to_regprocedure(capture || '()') AND x.tgrelid <> t.tab::regclass
+        AND NOT EXISTS (SELECT FROM pg_partition_tree(t.tab::regclass) p WHERE p.relid = x.tgrelid) LOOP
+    EXECUTE format('DROP TRIGGER %I ON %s', g.tgname, g.tab);
+  END LOOP;
+  RETURN armed;
+END
+$$;
+COMMENT ON FUNCTION etl._arm(etl.tracks) IS 'Puts the triggers on a tracked table and its partitions.';
