@@ -12,25 +12,26 @@ use serde_json::{Map, Value};
 use crate::error::spi_failed;
 use crate::mirror::store::Mirror;
 
+/// Attempts of a row after which nobody asks any more whether its record was changed in Odoo.
+const MOST_OVERTAKEN: u32 = 5;
+
 /// Takes in what was just merged: these records, which Odoo was asked for at that time; or, for `None`, those that an earlier page left
 /// because somebody was writing to their rows. Inside the transaction of the merge.
 ///
 /// `own` is the connection's user: what it made has a row already.
 pub fn take_in(mirror: &Mirror, run: i64, own: Option<i64>, page: Option<(&[i64], SystemTime)>) {
     for (track, wins) in tracks(mirror) {
-        if let Some((ids, _)) = page {
-            let made = Spi::get_one_with_args::<i64>(
-                "SELECT etl._create_in($1, $2::regclass, $3, $4, $5)",
-                &[
-                    track.into(),
-                    mirror.rel.as_deref().into(),
-                    ids.to_vec().into(),
-                    own.into(),
-                    run.into(),
-                ],
-            );
-            made.unwrap_or_else(|error| spi_failed(error));
-        }
+        let made = Spi::get_one_with_args::<i64>(
+            "SELECT etl._create_in($1, $2::regclass, $3, $4, $5)",
+            &[
+                track.into(),
+                mirror.rel.as_deref().into(),
+                page.map(|(ids, _)| ids.to_vec()).into(),
+                own.into(),
+                run.into(),
+            ],
+        );
+        made.unwrap_or_else(|error| spi_failed(error));
         let fates: Map<String, Value> = look(mirror, track, page)
             .into_iter()
             .map(|(record, facts)| (record, decided(&facts, wins)))
@@ -79,8 +80,12 @@ pub fn connections() -> BTreeSet<String> {
 }
 
 /// Notes with claimed rows when their records were last written in Odoo, as far as that was pulled. Inside the claim's transaction.
+///
+/// A row that was overtaken again and again goes without: its record may be one that the mirror does not get, or that changes all the
+/// time, and what somebody here changed would never arrive.
 pub fn note_seen(connection: &str, rows: &mut [RawRow]) {
-    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let asks = |row: &&mut RawRow| row.attempts <= MOST_OVERTAKEN;
+    let ids: Vec<i64> = rows.iter_mut().filter(asks).map(|row| row.id).collect();
     if ids.is_empty() {
         return;
     }

@@ -532,3 +532,103 @@ fn untracking_leaves_nothing_and_tracking_again_goes_on() {
     db.run("DROP TABLE clients");
     assert_eq!(left(&mut db), 0);
 }
+
+#[test]
+fn a_mirror_of_the_old_shape_and_columns_of_every_name_go_both_ways() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(
+        r#"SET timezone = 'Europe/Berlin';
+           CREATE TABLE public.odoo_partners (odoo_id bigint PRIMARY KEY, raw jsonb);
+           SELECT etl.mirror('res.partner', 'public.odoo_partners');
+           CREATE TABLE "Odd names" (sent char(2) PRIMARY KEY, ids text NOT NULL DEFERRABLE, echo text, stamp text, items timestamp, local bool DEFAULT true, k text, UNIQUE (echo) DEFERRABLE INITIALLY DEFERRED);"#
+            .replace(" NOT NULL DEFERRABLE", " NOT NULL")
+            .as_str(),
+    );
+    db.run(
+        r#"SELECT etl.track('"Odd names"', 'res.partner', '{"name": "ids", "phone": "echo", "city": "stamp", "street": {"column": "k"}, "zip": "sent"}', two_way => 'newest', condition => 'local');
+           INSERT INTO "Odd names" VALUES ('a', 'Ada', '1', 'x', now(), true, 'y'), ('b', 'Bob', '2', 'x', now(), true, 'y')"#,
+    );
+    eventually(PATIENCE, "the backfill", || {
+        db.one("SELECT backfilled_at IS NOT NULL FROM etl.tracks", &[])
+    });
+    db.await_empty(PATIENCE);
+    assert_eq!(db.count("failed"), 0);
+    let ada = bench.sim().partner("Ada")["id"].as_i64().expect("an id");
+    let bob = bench.sim().partner("Bob")["id"].as_i64().expect("an id");
+    write(&bench, ada, json!({"city": "Paris", "street": false}));
+    // Refused when the transaction ends: by itself, and said.
+    write(&bench, bob, json!({"phone": "1", "city": "Rome"}));
+    for _ in 0..2 {
+        pull(&mut db);
+    }
+    let rows: Vec<String> = db.all(
+        r#"SELECT concat_ws(' ', sent, ids, echo, stamp, coalesce(k, '-')) FROM "Odd names" ORDER BY 1"#,
+        &[],
+    );
+    assert_eq!(rows, ["a  Ada 1 Paris -", "b  Bob 2 Rome y"]);
+    let said: Vec<String> = db.all("SELECT field || ': ' || detail FROM etl.conflicts", &[]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("phone: the table refused it: duplicate key"),
+        "{said:?}"
+    );
+    let run: String = db.one(
+        "SELECT status FROM ops.odoo_sync_runs WHERE direction = 'odoo_to_sb' ORDER BY id DESC LIMIT 1",
+        &[],
+    );
+    assert_eq!(run, "succeeded");
+}
+
+#[test]
+fn nobody_gets_rights_by_a_name_or_a_setting() {
+    let (bench, mut db) = in_step("odoo");
+    db.run(
+        "CREATE ROLE mallory LOGIN; CREATE ROLE helper; GRANT CREATE, USAGE ON SCHEMA public TO mallory; GRANT etl_operator TO mallory;
+         CREATE TABLE trusting (id int PRIMARY KEY, name text); SELECT etl.track('trusting', 'res.partner', '{\"name\": \"name\"}')",
+    );
+    let id: i32 = db.one("SELECT max(id) FROM etl.tracks", &[]);
+    let owner = |db: &mut Client| -> String {
+        db.one(
+            &format!("SELECT pg_get_userbyid(proowner)::text FROM pg_proc WHERE proname = 'etl_look_{id}'"),
+            &[],
+        )
+    };
+    db.run(&format!(
+        "SET ROLE mallory; CREATE FUNCTION public.etl_look_{id}(items jsonb) RETURNS TABLE (etl_record_key text, etl_local jsonb, etl_typed jsonb) LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN END $$;
+         GRANT EXECUTE ON FUNCTION public.etl_look_{id}(jsonb) TO helper; RESET ROLE"
+    ));
+    db.run("ALTER TABLE trusting ADD COLUMN more int; CREATE SCHEMA theirs; ALTER SCHEMA theirs RENAME TO others");
+    assert_eq!(owner(&mut db), "mallory", "what is hers stays hers");
+    // What is written over hers is nobody else's to call.
+    db.run(
+        "SELECT etl.track('trusting', 'res.partner', '{\"name\": \"name\"}', two_way => 'odoo')",
+    );
+    assert_ne!(owner(&mut db), "mallory");
+    let callers: Vec<String> = db.all(
+        &format!("SELECT r.rolname::text FROM pg_proc p, aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee WHERE p.proname = 'etl_look_{id}' AND r.rolname IN ('mallory', 'helper')"),
+        &[],
+    );
+    assert_eq!(callers, Vec::<String>::new());
+    // A function that the owner replaced by one without the owner's rights is not called with the worker's.
+    db.run(&format!(
+        "ALTER FUNCTION public.etl_look_{id}(jsonb) SECURITY INVOKER"
+    ));
+    assert_eq!(
+        db.refused(&format!(
+            "SELECT etl._sound(t, 'public.etl_look_{id}') FROM etl.tracks t WHERE id = {id}"
+        ))
+        .code()
+        .code(),
+        "55000"
+    );
+    // The flag of a merge names no table: a view of hers is not read with anybody's rights.
+    db.run(
+        "SET ROLE mallory; CREATE TABLE public.caught (who text); GRANT ALL ON public.caught TO PUBLIC;
+         CREATE FUNCTION public.catch() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.caught VALUES (current_user); RETURN 1; END $$;
+         CREATE VIEW public.bait AS SELECT public.catch() AS id; GRANT SELECT ON public.bait TO PUBLIC;
+         SET pg_etl.merging = 'on'; SELECT etl.enqueue('res.partner', 'update', '{\"odoo_id\": 1, \"name\": \"x\"}'); RESET pg_etl.merging; RESET ROLE",
+    );
+    assert_eq!(db.one::<i64>("SELECT count(*) FROM caught", &[]), 0);
+    drop(bench);
+}

@@ -139,6 +139,7 @@ DECLARE
   keys text := (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i));
   vals text := '';
   whole text;
+  known text;
   pairs_of_all text[] := '{}';
   changed text := '';
   ours text := '';
@@ -170,6 +171,8 @@ BEGIN
     theirs := theirs || format(', o.v%s', n);
   END LOOP;
   whole := format('%L::jsonb || %s', constants, etl._object_expression(pairs_of_all));
+  -- What was there before may have a record that knows more than the row: nothing there is emptied but by somebody who does.
+  known := CASE WHEN two_way THEN format('jsonb_strip_nulls(%s)', whole) ELSE whole END;
   vals := format('%s AS k%s', etl._key_expression(t.prefix, t.key_columns), vals);
   new_side := format('(SELECT %s FROM %s WHERE (%s) IN (SELECT %s FROM new_rows)%s) n', vals, t.tab, keys, keys, and_filter);
   old_side := format('(SELECT %s FROM old_rows%s) o', vals, filter);
@@ -177,6 +180,7 @@ BEGIN
     CASE WHEN two_way THEN ' OR echo ? n.k' ELSE '' END);
 
   capture := format($src$
+#variable_conflict use_column
 DECLARE
   -- Of this statement, and of no other.
   stamp text := %1$s;
@@ -197,7 +201,7 @@ DECLARE
       %2$s
       SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
       FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s ELSE 'upsert' END AS operation,
-              CASE WHEN n.k IS NULL THEN %10$s ELSE %4$s END AS payload
+              CASE WHEN n.k IS NULL THEN %10$s ELSE %19$s END AS payload
             FROM %12$s) c
       WHERE c.operation IS NOT NULL%16$s
     END IF;
@@ -228,12 +232,13 @@ BEGIN
   END IF;
 $two$, t.id) ELSE E'BEGIN\n' END,
     tail, CASE WHEN two_way THEN format(' AND (c.operation <> ''update'' OR c.payload <> %L)', context) ELSE '' END,
-    CASE WHEN two_way THEN ' WHERE NOT echo ? ''''' ELSE '' END);
+    CASE WHEN two_way THEN ' WHERE NOT echo ? ''''' ELSE '' END,
+    CASE WHEN two_way THEN format('CASE WHEN o.k IS NULL THEN %s ELSE %s || %s END', whole, known, coalesce(nullif(changed, ''), '''{}''')) ELSE whole END);
 
   -- Two statements: with "nothing or above" in one, the plan would walk the index from its beginning for each chunk.
-  backfill := format('%s IF after IS NULL THEN %s ELSE %s END IF; END', CASE WHEN two_way THEN 'DECLARE ids bigint[]; BEGIN' ELSE 'BEGIN' END,
-    etl._chunk_source(t, vals, whole, stamp, keys, filter),
-    etl._chunk_source(t, vals, whole, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
+  backfill := format('#variable_conflict use_column' || E'\n' || '%s IF after IS NULL THEN %s ELSE %s END IF; END', CASE WHEN two_way THEN 'DECLARE ids bigint[]; BEGIN' ELSE 'BEGIN' END,
+    etl._chunk_source(t, vals, known, stamp, keys, filter),
+    etl._chunk_source(t, vals, known, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
       (SELECT string_agg(format('(after)[%s]::%s', i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
          FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i) JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k), and_filter)));
   -- Runs the mapping on no row, as the triggers do: what is wrong with it shows now and not when somebody writes.
@@ -386,14 +391,15 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._capture_names(etl.tracks) IS 'The names of the functions that capture a table''s changes.';
 
--- API: Private. Those that there are, with their arguments.
+-- API: Private. Those that there are, with their arguments; what somebody else put under such a name is not among them.
 CREATE FUNCTION etl._capture_functions(t etl.tracks) RETURNS SETOF regprocedure
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT f.found FROM etl._capture_names(t) n
   CROSS JOIN LATERAL (VALUES (to_regprocedure(n.capture || '()')), (to_regprocedure(n.backfill || '(text[], int)')), (to_regprocedure(n.look || '(jsonb)')),
     (to_regprocedure(n.apply || '(jsonb)')), (to_regprocedure(n.make || '(jsonb)')), (to_regprocedure(n.remove || '(jsonb)'))) AS f(found)
-  WHERE f.found IS NOT NULL
+  JOIN pg_proc p ON p.oid = f.found AND p.prosecdef
+  WHERE p.proowner = coalesce((SELECT c.relowner FROM pg_class c WHERE c.oid = t.rel), p.proowner)
 $$;
 COMMENT ON FUNCTION etl._capture_functions(etl.tracks) IS 'The functions of a track that there are.';
 
@@ -407,6 +413,8 @@ DECLARE
   inward record;
   settings text;
   made regprocedure;
+  written regprocedure[];
+  other name;
   mirror regclass := etl._mirror_table(t.connection, t.model);
   owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = t.tab::regclass);
 BEGIN
@@ -420,20 +428,28 @@ BEGIN
     names.backfill, settings, source.backfill);
   EXECUTE format('COMMENT ON FUNCTION %s() IS %L', names.capture, format('Sends changes of %s to Odoo (%s): made by etl.track().', t.tab, t.model));
   EXECUTE format('COMMENT ON FUNCTION %s(text[], int) IS %L', names.backfill, format('Sends rows of %s that were there before to Odoo (%s): made by etl.track().', t.tab, t.model));
+  written := ARRAY[to_regprocedure(names.capture || '()'), to_regprocedure(names.backfill || '(text[], int)')];
   -- Where the mirror is gone, nothing is taken in; what there was stays.
   IF t.two_way IS NOT NULL AND EXISTS (SELECT FROM etl._inward(t, mirror)) THEN
     SELECT * INTO inward FROM etl._two_way_source(t, mirror);
-    EXECUTE format('CREATE OR REPLACE FUNCTION %s(items jsonb) RETURNS TABLE (record_key text, local jsonb, typed jsonb) LANGUAGE plpgsql VOLATILE %s AS %L', names.look, settings, inward.look);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(items jsonb) RETURNS TABLE (etl_record_key text, etl_local jsonb, etl_typed jsonb) LANGUAGE plpgsql VOLATILE %s AS %L', names.look, settings, inward.look);
     EXECUTE format('CREATE OR REPLACE FUNCTION %s(changes jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE %s AS %L', names.apply, settings, inward.apply);
     EXECUTE format('CREATE OR REPLACE FUNCTION %s(item jsonb) RETURNS text LANGUAGE plpgsql VOLATILE %s AS %L', names.make, settings, inward.make);
-    EXECUTE format('CREATE OR REPLACE FUNCTION %s(keys jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE %s AS %L', names.remove, settings, inward.remove);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(keys jsonb) RETURNS TABLE (etl_k text, etl_state text) LANGUAGE plpgsql VOLATILE %s AS %L', names.remove, settings, inward.remove);
     EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.make, format('Makes rows of %s for records that somebody made in Odoo (%s): made by etl.track().', t.tab, t.model));
     EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.remove, format('Deletes rows of %s whose records were deleted in Odoo (%s): made by etl.track().', t.tab, t.model));
     EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.look, format('Locks rows of %s that changed in Odoo (%s): made by etl.track().', t.tab, t.model));
+    written := written || ARRAY[to_regprocedure(names.look || '(jsonb)'), to_regprocedure(names.apply || '(jsonb)'), to_regprocedure(names.make || '(jsonb)'),
+      to_regprocedure(names.remove || '(jsonb)')];
     EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.apply, format('Writes what changed in Odoo (%s) into %s: made by etl.track().', t.model, t.tab));
   END IF;
-  FOR made IN SELECT f FROM etl._capture_functions(t) f LOOP
+  -- What this call has written, whoever made a function of that name before, and nothing else.
+  FOREACH made IN ARRAY written LOOP
     EXECUTE format('ALTER FUNCTION %s OWNER TO %I', made, owner);
+    FOR other IN SELECT DISTINCT r.rolname FROM pg_proc p CROSS JOIN LATERAL aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+        WHERE p.oid = made AND r.rolname <> owner LOOP
+      EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %I CASCADE', made, other);
+    END LOOP;
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
     IF made <> to_regprocedure(names.capture || '()') THEN
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO etl_worker', made);

@@ -38,7 +38,7 @@ GRANT EXECUTE ON FUNCTION etl.tracked_records(regclass, text, text) TO etl_reade
 GRANT SELECT ON etl.connections TO etl_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON etl.connection_state, etl.model_fields, etl.queue, etl.claims, etl.holds, etl.links, etl.pulls, etl.before_images,
   etl.schema_drift, etl.images, etl.held_back, etl.applying TO etl_worker;
-GRANT SELECT, INSERT ON etl.conflicts TO etl_worker;
+GRANT SELECT, INSERT, DELETE ON etl.conflicts TO etl_worker;
 -- How far a backfill is, and no more: the mapping runs as the tables' owners.
 GRANT SELECT, UPDATE (backfill_asked_at, backfill_after, backfilled_rows, backfilled_at, backfill_error, backfill_not_before) ON etl.tracks TO etl_worker;
 GRANT SELECT, UPDATE ON etl.instance TO etl_worker;
@@ -48,12 +48,12 @@ GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, json
   etl._wake(), etl._owner_alive(bigint), etl._workers(), etl._library_version(),
   etl._must_be_set_up(), etl._is_set_up(), etl._odoo_id(jsonb), etl._key_hash(text, text, jsonb), etl._is_flat(jsonb), etl._due(timestamptz), etl._rebuild_queue(),
   etl._choose_namespace(), etl._move_in(), etl._mirror_key(text, text), etl._mirrors(), etl._table(text), etl._is_ours(regclass), etl._is_whole(regclass, text[]), etl._must_hold(text, text, bigint), etl._mirror_id(regclass), etl._has_column(regclass, text),
-  etl._columns(regclass, text[], text, bool), etl._merging(text, text, regclass), etl._is_echo(jsonb, text, text, jsonb), etl._merge(text, text, regclass, text[], json, bigint), etl._compare(regclass, bigint, bigint, bigint[]),
+  etl._columns(regclass, text[], text, bool), etl._merging(bool), etl._is_echo(regclass, jsonb), etl._merge(text, text, regclass, text[], json, bigint), etl._compare(regclass, bigint, bigint, bigint[]),
   etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint), etl._seconds(jsonb, text, float8), etl._unpause_mirrors(text, text),
   etl._differences(regclass, text[], json, timestamptz), etl._notice_drift(text, text, regclass, jsonb, jsonb, text[]), etl._mirror_of(text), etl._pull_due(etl.pulls, jsonb), etl._begin_pull(text, text, bigint),
   etl._end_pull(text, text, bigint, text, text, text, text),
   etl._tracks_of(text), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text),
-  etl._two_way(text, text), etl._seen(text, bigint[]), etl._pull_before_sending(text[], text[]), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
+  etl._two_way(text, text), etl._seen(text, bigint[]), etl._dated(text, text, regclass), etl._sound(etl.tracks, text), etl._pull_before_sending(text[], text[]), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
   etl._looked(int, text, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._create_in(int, regclass, bigint[], bigint, bigint), etl._delete_in(int, regclass, bigint[], bigint), etl._note_sent(int, text, bigint[]), etl._echoes(int) TO etl_worker;
 
 -- From here on the launcher may look for this database.

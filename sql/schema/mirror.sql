@@ -36,8 +36,9 @@ CREATE TABLE etl.pulls (
   error_class text,
   last_error text,
   remedy text,
-  -- The fields that the last run took.
+  -- The fields that a run ever took and that have a column, and those that the last one took.
   fields text[],
+  pulled text[],
   PRIMARY KEY (connection, model)
 );
 COMMENT ON TABLE etl.pulls IS 'How the pulls of each mirror go: the open run and how far it came, the last one that ended, the last error.';

@@ -57,6 +57,8 @@ CREATE TABLE etl.links (
 );
 CREATE INDEX links_odoo_id ON etl.links (connection, model, odoo_id);
 COMMENT ON TABLE etl.links IS 'The Odoo record of each record key that was delivered.';
+-- Of rows that were made for records of Odoo nothing else says which record is theirs.
+SELECT pg_catalog.pg_extension_config_dump('etl.links', '');
 
 ALTER TABLE etl.queue ENABLE ROW LEVEL SECURITY;
 ALTER TABLE etl.claims ENABLE ROW LEVEL SECURITY;
@@ -112,15 +114,14 @@ $$;
 COMMENT ON FUNCTION etl._due(timestamptz) IS 'When a row is due, within reckonable bounds.';
 
 -- API: Private. Whether a row that came while a pull was writing to a mirror says what the mirror's row says: then a trigger on the mirror
--- sends back what just came. Odoo's false, an empty text and NULL are one. `merging`: {"rel", "connection", "model"}.
-CREATE FUNCTION etl._is_echo(merging jsonb, connection text, model text, payload jsonb) RETURNS bool
+-- sends back what just came. Odoo's false, an empty text and NULL are one.
+CREATE FUNCTION etl._is_echo(rel regclass, payload jsonb) RETURNS bool
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  rel regclass := (merging ->> 'rel')::oid::regclass;
   record jsonb;
 BEGIN
-  IF model <> merging ->> 'model' OR coalesce(connection, 'odoo') <> merging ->> 'connection' OR etl._odoo_id(payload) IS NULL THEN
+  IF etl._odoo_id(payload) IS NULL OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = rel AND c.relkind IN ('r', 'p')) THEN
     RETURN false;
   END IF;
   EXECUTE format('SELECT CASE WHEN jsonb_typeof(j -> ''raw'') = ''object'' THEN j -> ''raw'' ELSE ''{}'' END || j FROM %s m CROSS JOIN to_jsonb(m) j WHERE m.%I = $1', rel, etl._mirror_id(rel))
@@ -129,7 +130,7 @@ BEGIN
                    FROM jsonb_each(payload) f WHERE f.key NOT IN ('id', 'odoo_id')), false);
 END
 $$;
-COMMENT ON FUNCTION etl._is_echo(jsonb, text, text, jsonb) IS 'Whether a row of the outbox says what was just pulled.';
+COMMENT ON FUNCTION etl._is_echo(regclass, jsonb) IS 'Whether a row of the outbox says what was just pulled.';
 
 -- API: Private. AFTER INSERT, once per statement.
 CREATE FUNCTION etl._outbox_inserted() RETURNS trigger
@@ -144,10 +145,10 @@ BEGIN
            CASE WHEN n.next_run_at = now() THEN now() ELSE etl._due(n.next_run_at) END, coalesce(n.next_run_at <= now(), true)
     FROM new_rows n WHERE n.status = 'queued';
   -- A pull is writing to a mirror, and a trigger there enqueues. Whoever says so without a pull stops what is in step anyway.
-  IF current_setting('pg_etl.merging', true) <> '' THEN
+  IF current_setting('pg_etl.merging', true) = 'on' THEN
     UPDATE ops.odoo_outbox o SET status = 'cancelled', finished_at = now(), last_error = 'an echo: Odoo said so a moment ago'
-      FROM new_rows n WHERE o.id = n.id AND o.status = 'queued' AND o.operation IN ('upsert', 'update')
-        AND etl._is_echo(current_setting('pg_etl.merging')::jsonb, n.connection, n.model, n.payload);
+      FROM new_rows n JOIN etl._mirrors() m ON m.connection = coalesce(n.connection, 'odoo') AND m.model = n.model AND m.rel IS NOT NULL
+      WHERE o.id = n.id AND o.status = 'queued' AND o.operation IN ('upsert', 'update') AND etl._is_echo(m.rel, n.payload);
   END IF;
   PERFORM etl._wake();
   RETURN NULL;

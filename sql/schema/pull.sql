@@ -14,11 +14,11 @@ END
 $$;
 COMMENT ON FUNCTION etl._must_hold(text, text, bigint) IS 'Raises where a run is not the open one of its mirror any more.';
 
--- API: Private. Says to etl._outbox_inserted() that a mirror is being written, until it is called without a table.
-CREATE FUNCTION etl._merging(connection text, model text, rel regclass) RETURNS void
+-- API: Private. Says to etl._outbox_inserted() that a mirror is being written, or no longer.
+CREATE FUNCTION etl._merging(is_on bool) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT set_config('pg_etl.merging', CASE WHEN rel IS NULL THEN '' ELSE jsonb_build_object('rel', rel::oid::text, 'connection', connection, 'model', model)::text END, true) $$;
-COMMENT ON FUNCTION etl._merging(text, text, regclass) IS 'Says that a mirror is being written.';
+AS $$ SELECT set_config('pg_etl.merging', CASE WHEN is_on THEN 'on' ELSE '' END, true) $$;
+COMMENT ON FUNCTION etl._merging(bool) IS 'Says that a mirror is being written.';
 
 -- API: Private. Merges one page: rows that are as they were stay untouched, and the others are kept as they were before the run.
 -- `names` are the fields that were asked for; a table of the old shape keeps the whole record in its column raw as well. A table that was
@@ -32,7 +32,7 @@ DECLARE
   stamp bool := etl._has_column(rel, 'synced_at') AND NOT 'synced_at' = ANY (names);
 BEGIN
   PERFORM etl._must_hold(connection, model, run);
-  PERFORM etl._merging(connection, model, rel);
+  PERFORM etl._merging(true);
   EXECUTE format($sql$
     WITH page AS MATERIALIZED (
       SELECT * FROM %1$s AS r(id bigint%2$s)
@@ -61,7 +61,7 @@ BEGIN
     etl._columns(rel, kept, 'm.'), etl._columns(rel, kept, 'p.'), etl._columns(rel, kept, ''), etl._columns(rel, kept, 'excluded.'),
     CASE WHEN stamp THEN ', synced_at' ELSE '' END, CASE WHEN stamp THEN ', now()' ELSE '' END)
   INTO inserted, updated USING page, run, connection, model, rel::text;
-  PERFORM etl._merging(connection, model, NULL);
+  PERFORM etl._merging(false);
 END
 $$;
 COMMENT ON FUNCTION etl._merge(text, text, regclass, text[], json, bigint) IS 'Merges a page of records into a mirror; leaves unchanged rows alone and keeps the others as they were.';
@@ -93,7 +93,7 @@ CREATE FUNCTION etl._mark_gone(connection text, model text, rel regclass, delete
 AS $$
 BEGIN
   PERFORM etl._must_hold(connection, model, run);
-  PERFORM etl._merging(connection, model, rel);
+  PERFORM etl._merging(true);
   EXECUTE format($sql$
     WITH before AS MATERIALIZED (
       SELECT m.%2$I AS id, to_jsonb(m) AS row FROM %1$s m
@@ -111,7 +111,7 @@ BEGIN
     SELECT count(*) FILTER (WHERE g.id = ANY ($1)), count(*) FILTER (WHERE NOT g.id = ANY ($1)) FROM marked g
     $sql$, rel, etl._mirror_id(rel))
   INTO marked_deleted, marked_hidden USING deleted, hidden, run, connection, model, rel::text;
-  PERFORM etl._merging(connection, model, NULL);
+  PERFORM etl._merging(false);
 END
 $$;
 COMMENT ON FUNCTION etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint) IS 'Marks rows of a mirror as deleted in Odoo or no longer shown.';
@@ -165,7 +165,7 @@ BEGIN
     SELECT $1, $2, x ->> 'field', 'not mirrored', x ->> 'why' FROM jsonb_array_elements(skipped) x
     ON CONFLICT ON CONSTRAINT schema_drift_pkey DO UPDATE SET what = excluded.what, detail = excluded.detail, remedy = NULL;
   -- What was removed stays known until its column is gone.
-  UPDATE etl.pulls p SET fields = usable || ARRAY(SELECT f FROM unnest(had) f WHERE NOT f = ANY (usable) AND etl._has_column(rel, f))
+  UPDATE etl.pulls p SET pulled = usable, fields = usable || ARRAY(SELECT f FROM unnest(had) f WHERE NOT f = ANY (usable) AND etl._has_column(rel, f))
     WHERE p.connection = $1 AND p.model = $2;
   RETURN usable;
 END
@@ -295,6 +295,7 @@ BEGIN
     error_class = $5, last_error = left($6, 2000), remedy = $7
     WHERE q.connection = $1 AND q.model = $2;
   DELETE FROM etl.before_images b WHERE b.at < now() - interval '7 days';
+  DELETE FROM etl.conflicts c WHERE c.at < now() - interval '90 days';
 END
 $$;
 COMMENT ON FUNCTION etl._end_pull(text, text, bigint, text, text, text, text) IS 'Closes a pull''s run and, where it succeeded, moves the checkpoint.';
@@ -430,7 +431,7 @@ BEGIN
             WHERE a.attrelid = m.rel AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attname <> id
               AND (a.attname = ANY ((SELECT p.fields FROM etl.pulls p WHERE p.connection = m.connection AND p.model = m.model) || ARRAY['raw', 'synced_at'])
                    OR a.attname IN ('_etl_synced_at', '_etl_run_id', '_etl_deleted_at', '_etl_hidden_at')));
-  PERFORM etl._merging(m.connection, m.model, m.rel);
+  PERFORM etl._merging(true);
   FOR i IN SELECT b.* FROM etl.before_images b WHERE b.run_id = $1 ORDER BY b.id DESC LOOP
     IF etl._table(i.tab) IS DISTINCT FROM m.rel THEN
       stuck := stuck || i.inserted || ARRAY(SELECT (e ->> id)::bigint FROM jsonb_array_elements(i.rows) e);
@@ -450,7 +451,7 @@ BEGIN
     GET DIAGNOSTICS n = ROW_COUNT;
     restored := restored + n;
   END LOOP;
-  PERFORM etl._merging(m.connection, m.model, NULL);
+  PERFORM etl._merging(false);
   DELETE FROM etl.before_images b WHERE b.run_id = $1;
   IF r.meta -> 'checkpoint_before' IS NULL OR r.meta -> 'checkpoint_before' = 'null' THEN
     DELETE FROM ops.odoo_sync_checkpoints c WHERE c.key = etl._mirror_key(m.connection, m.model);

@@ -253,7 +253,7 @@ BEGIN
       CONTINUE;
     END IF;
     BEGIN
-      EXECUTE format('SELECT sent, last FROM %s($1, $2)', (SELECT n.backfill FROM etl._capture_names(t) n)) INTO done USING t.backfill_after, chunk;
+      EXECUTE format('SELECT sent, last FROM %s($1, $2)', (SELECT etl._sound(t, n.backfill) FROM etl._capture_names(t) n)) INTO done USING t.backfill_after, chunk;
     EXCEPTION WHEN OTHERS THEN
       UPDATE etl.tracks k SET backfill_error = left(SQLERRM, 500), backfill_not_before = now() + interval '30 s' WHERE k.id = t.id;
       waits := true;
@@ -332,7 +332,9 @@ COMMENT ON FUNCTION etl._moved_track(int, text, text, jsonb, text[]) IS 'Follows
 -- API: Private. Rows came to a tracked table that nobody enqueued.
 CREATE FUNCTION etl._is_not_backfilled(track int) RETURNS void
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
-AS $$ UPDATE etl.tracks k SET backfilled_at = NULL WHERE k.id = $1 $$;
+AS $$
+  UPDATE etl.tracks k SET backfilled_at = NULL, backfill_after = NULL, backfill_asked_at = CASE WHEN k.two_way IS NULL THEN k.backfill_asked_at ELSE now() END WHERE k.id = $1
+$$;
 COMMENT ON FUNCTION etl._is_not_backfilled(int) IS 'Notes that a tracked table has rows that were not enqueued.';
 
 -- API: Private. After a restore tables have other numbers, and so have their columns.
@@ -401,8 +403,8 @@ BEGIN
     t := etl._moved_track(t.id, tab, home, fields, keys);
     PERFORM etl._make_sink(t.id);
     PERFORM etl._write_capture(t);
-    IF etl._arm(t) > 0 THEN
-      -- A partition came, perhaps with rows.
+    -- A new partition is empty, and one that is attached may have rows.
+    IF etl._arm(t) > 0 AND tg_tag <> 'CREATE TABLE' THEN
       PERFORM etl._is_not_backfilled(t.id);
     END IF;
   END LOOP;
@@ -442,7 +444,7 @@ BEGIN
   FOR t IN SELECT k.* FROM pg_event_trigger_dropped_objects() d JOIN etl.tracks k ON k.tab = format('%I.%I', d.schema_name, d.object_name)
       WHERE d.object_type = 'table' LOOP
     FOR made IN SELECT g FROM etl._capture_functions(t) g LOOP
-      EXECUTE format('DROP FUNCTION %s', made);
+      EXECUTE format('DROP FUNCTION %s CASCADE', made);
     END LOOP;
     PERFORM etl._forget_track(t.id);
   END LOOP;

@@ -55,7 +55,10 @@ CREATE TABLE etl.applying (
   -- What is written into the row, and what of it the capture must not send.
   image jsonb,
   echo jsonb,
-  refused text
+  -- Why the table would not take a field, by field.
+  refused jsonb,
+  -- It refers to a record that has no row yet.
+  unresolved bool NOT NULL DEFAULT false
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 COMMENT ON TABLE etl.applying IS 'What a pull is writing into two-way tables: empty between transactions.';
 
@@ -76,7 +79,8 @@ CREATE TABLE etl.conflicts (
   detail text,
   run_id bigint
 );
-CREATE INDEX conflicts_record ON etl.conflicts (record_key, field, id);
+CREATE INDEX conflicts_record ON etl.conflicts (connection, model, odoo_id, field);
+CREATE INDEX conflicts_at ON etl.conflicts (at);
 COMMENT ON TABLE etl.conflicts IS 'Fields that were changed on both sides since they agreed: both values, and which of them won.';
 SELECT pg_catalog.pg_extension_config_dump('etl.conflicts', '');
 SELECT pg_catalog.pg_extension_config_dump('etl.conflicts_id_seq', '');
@@ -102,10 +106,10 @@ AS $$
     FROM jsonb_each(t.fields) f
   )
   -- Without a length: what is too long for its column is refused and not cut.
-  SELECT m.field, m.col, format_type(a.atttypid, CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) THEN NULL ELSE a.atttypmod END), r.prefix, r.model
+  SELECT m.field, m.col, format_type(a.atttypid, CASE WHEN a.atttypid = 'varchar'::regtype THEN NULL ELSE a.atttypmod END), r.prefix, r.model
   FROM mapped m
   JOIN pg_attribute a ON a.attrelid = t.tab::regclass AND a.attname = m.col AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
-  JOIN pg_type y ON y.oid = a.atttypid AND y.typcategory <> 'A' AND y.typtype IN ('b', 'e', 'd') AND y.oid NOT IN ('bytea'::regtype, 'json'::regtype)
+  JOIN pg_type y ON y.oid = a.atttypid AND y.typcategory <> 'A' AND y.typtype IN ('b', 'e', 'd') AND y.oid NOT IN ('bytea'::regtype, 'json'::regtype, 'bpchar'::regtype)
   LEFT JOIN LATERAL (SELECT o.prefix, o.model FROM etl._tracks_of(m.mapping ->> 'ref') o WHERE o.connection = t.connection AND cardinality(o.key_columns) = 1 LIMIT 1) r
     ON jsonb_typeof(m.mapping) = 'object' AND m.mapping ? 'ref'
   WHERE NOT m.col = ANY (t.key_columns)
@@ -115,6 +119,8 @@ AS $$
     -- One that two fields are made of cannot follow both.
     AND (SELECT count(*) FROM mapped x WHERE x.col = m.col) = 1
     AND (etl._has_column(rel, m.field) OR etl._is_whole(rel, ARRAY[m.field]))
+    -- What is not pulled any more has its old value there.
+    AND NOT EXISTS (SELECT FROM etl.pulls p WHERE p.connection = t.connection AND p.model = t.model AND NOT m.field = ANY (p.pulled))
   ORDER BY m.field
 $$;
 COMMENT ON FUNCTION etl._inward(etl.tracks, regclass) IS 'The fields of a mapping that come back from Odoo, and their columns.';
@@ -150,7 +156,7 @@ DECLARE
 BEGIN
   -- A key's text back into columns, so that an index finds the row.
   SELECT string_agg(format('(%s)::%s AS k%s', CASE WHEN cardinality(t.key_columns) = 1 THEN format('substr(e ->> ''k'', %s)', length(t.prefix) + 1)
-           ELSE format('substr(e ->> ''k'', %s)::jsonb ->> %s', length(t.prefix) + 1, u.n - 1) END, format_type(a.atttypid, NULL), u.n), ', ' ORDER BY u.n),
+           ELSE format('substr(e ->> ''k'', %s)::jsonb ->> %s', length(t.prefix) + 1, u.n - 1) END, CASE WHEN a.atttypid = 'bpchar'::regtype THEN 'bpchar' ELSE format_type(a.atttypid, NULL) END, u.n), ', ' ORDER BY u.n),
          string_agg(format('t.%I = x.k%s', u.k, u.n), ' AND ' ORDER BY u.n)
     INTO keys, same
     FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, n) JOIN pg_attribute a ON a.attrelid = t.tab::regclass AND a.attname = u.k;
@@ -162,6 +168,7 @@ BEGIN
     FROM etl._inward(t, rel) i;
   -- A row that somebody is writing to is left for later: nothing waits, and what is written was seen.
   look := format($src$
+#variable_conflict use_column
 DECLARE
   etl_held text[];
 BEGIN
@@ -174,12 +181,16 @@ BEGIN
 END
 $src$, keys, these, same, locals, remotes);
   apply := format($src$
+#variable_conflict use_column
 BEGIN
   RETURN QUERY
     UPDATE %1$s t SET %2$s FROM (SELECT e ->> 'k' AS k, e -> 'v' AS v, %3$s FROM jsonb_array_elements($1) e) x WHERE %4$s RETURNING x.k;
+  -- Now, and as the table's owner.
+  SET CONSTRAINTS ALL IMMEDIATE;
 END
 $src$, t.tab, sets, keys, same);
   make := format($src$
+#variable_conflict use_column
 DECLARE
   etl_key text;
 BEGIN
@@ -187,16 +198,26 @@ BEGIN
   IF NOT EXISTS (SELECT FROM %5$s t WHERE %4$s = etl_key) THEN
     RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = 'it does not meet the condition of the track';
   END IF;
+  SET CONSTRAINTS ALL IMMEDIATE;
   RETURN etl_key;
 END
 $src$, t.tab, cols, (SELECT string_agg(etl._cast_expression('x.r', i.field, i.type), ', ' ORDER BY i.field) FROM etl._inward(t, rel) i),
     etl._key_expression(t.prefix, t.key_columns), these);
+  -- Its state: gone, kept by a trigger or a policy, or somebody is writing to it.
   remove := format($src$
+#variable_conflict use_column
+DECLARE
+  etl_held text[];
+  etl_gone text[];
 BEGIN
+  WITH h AS MATERIALIZED (
+    SELECT x.k, t.ctid AS place, t.tableoid AS part FROM (SELECT e ->> 'k' AS k, %1$s FROM jsonb_array_elements($1) e) x JOIN %2$s t ON %3$s FOR UPDATE OF t SKIP LOCKED),
+  d AS (DELETE FROM %2$s t USING h WHERE t.ctid = h.place AND t.tableoid = h.part RETURNING h.k)
+  SELECT ARRAY(SELECT h.k FROM h), ARRAY(SELECT d.k FROM d) INTO etl_held, etl_gone;
+  SET CONSTRAINTS ALL IMMEDIATE;
   RETURN QUERY
-    WITH h AS MATERIALIZED (
-      SELECT x.k, t.ctid AS place, t.tableoid AS part FROM (SELECT e ->> 'k' AS k, %1$s FROM jsonb_array_elements($1) e) x JOIN %2$s t ON %3$s FOR UPDATE OF t SKIP LOCKED)
-    DELETE FROM %2$s t USING h WHERE t.ctid = h.place AND t.tableoid = h.part RETURNING h.k;
+    SELECT x.k, CASE WHEN x.k = ANY (etl_gone) THEN 'gone' WHEN x.k = ANY (etl_held) THEN 'kept' ELSE 'held' END
+    FROM (SELECT e ->> 'k' AS k, %1$s FROM jsonb_array_elements($1) e) x WHERE x.k = ANY (etl_gone) OR EXISTS (SELECT FROM %2$s t WHERE %3$s);
 END
 $src$, keys, t.tab, same);
 END
@@ -232,15 +253,29 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._as_sent(jsonb, jsonb) IS 'Values of a row as the capture would send them.';
 
+-- API: Private. Whether a function that was made for a track is still what was made: its owner's is the table, and so are the rights it
+-- runs with. Anything else under its name would run with the worker's.
+CREATE FUNCTION etl._sound(t etl.tracks, name text) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_proc p JOIN pg_class c ON c.oid = etl._table(t.tab) WHERE p.oid = to_regproc(name) AND p.prosecdef AND p.proowner = c.relowner) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('%s() is not the function that etl.track() made', name),
+      HINT = format('Call etl.track(%L, %L, …) again.', t.tab, t.model);
+  END IF;
+  RETURN name;
+END
+$$;
+COMMENT ON FUNCTION etl._sound(etl.tracks, text) IS 'The name of a function of a track, if it is still what was made.';
+
 -- API: Private. What is known of each field of the records `ids`, which Odoo was asked for at `asked`; of those left for later, where ids
 -- is NULL. Their rows are locked from here on. Only what is not as it was when it was last looked at.
 CREATE FUNCTION etl._look_in(track int, rel regclass, ids bigint[], asked timestamptz) RETURNS TABLE (record_key text, facts jsonb)
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET timezone = 'UTC'
 AS $$
 DECLARE
   t etl.tracks;
   look text;
-  dated text;
   prefixes jsonb;
   items jsonb;
   item jsonb;
@@ -249,14 +284,21 @@ BEGIN
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  SELECT n.look INTO look FROM etl._capture_names(t) n;
   prefixes := (SELECT coalesce(jsonb_object_agg(i.field, i.prefix) FILTER (WHERE i.prefix IS NOT NULL), '{}') FROM etl._inward(t, rel) i);
-  dated := CASE WHEN etl._has_column(rel, 'write_date') THEN 'm.write_date' WHEN etl._is_whole(rel, '{}') THEN '(nullif(m.raw ->> ''write_date'', ''false'') || ''+00'')::timestamptz'
-    ELSE 'NULL::timestamptz' END;
+  IF ids IS NULL THEN
+    ids := ARRAY(SELECT b.odoo_id FROM etl.held_back b WHERE b.track = t.id ORDER BY b.asked LIMIT 1000);
+    -- Of those whose row is no row any more nothing is left to look at.
+    DELETE FROM etl.held_back b WHERE b.track = t.id AND b.odoo_id = ANY (ids) AND t.on_odoo_create = 'ignore'
+      AND NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = t.connection AND l.model = t.model AND l.odoo_id = b.odoo_id AND starts_with(l.record_key, t.prefix));
+    IF t.on_odoo_delete = 'keep' THEN
+      EXECUTE format('DELETE FROM etl.held_back b USING %s m WHERE b.track = $1 AND b.odoo_id = ANY ($2) AND m.%I = b.odoo_id AND m._etl_deleted_at IS NOT NULL', rel, etl._mirror_id(rel))
+        USING t.id, ids;
+    END IF;
+  END IF;
   EXECUTE format($sql$
     WITH found AS (
-      INSERT INTO etl.applying (track, record_key, digest, odoo_id, asked, dated, remote)
-      SELECT $1, l.record_key, l.digest, l.odoo_id, coalesce($3, (SELECT b.asked FROM etl.held_back b WHERE b.track = $1 AND b.odoo_id = l.odoo_id), now()), %1$s, r.remote
+      INSERT INTO etl.applying (track, record_key, digest, odoo_id, asked, dated, remote, unresolved)
+      SELECT $1, l.record_key, l.digest, l.odoo_id, coalesce($3, (SELECT b.asked FROM etl.held_back b WHERE b.track = $1 AND b.odoo_id = l.odoo_id), now()), %1$s, r.remote, NOT r.remote ?& $7
       FROM %2$s m
       JOIN etl.links l ON l.connection = $4 AND l.model = $5 AND l.odoo_id = m.%3$I AND starts_with(l.record_key, $6)
       LEFT JOIN etl.images i ON i.track = $1 AND i.digest = l.digest
@@ -264,24 +306,29 @@ BEGIN
       WHERE m.%3$I = ANY ($2) AND m._etl_deleted_at IS NULL AND (i.remote IS NULL OR i.sent <> '{}' OR r.remote <> i.remote)
       RETURNING applying.record_key, applying.remote)
     SELECT jsonb_agg(jsonb_build_object('k', f.record_key, 'r', f.remote)) FROM found f
-    $sql$, dated, rel, etl._mirror_id(rel), etl._remote_expression(t, rel))
+    $sql$, coalesce(etl._dated(t.connection, t.model, rel), 'NULL::timestamptz'), rel, etl._mirror_id(rel), etl._remote_expression(t, rel))
   INTO items
-  USING t.id, coalesce(ids, ARRAY(SELECT b.odoo_id FROM etl.held_back b WHERE b.track = t.id ORDER BY b.asked LIMIT 1000)), asked, t.connection, t.model, t.prefix;
+  USING t.id, ids, asked, t.connection, t.model, t.prefix, ARRAY(SELECT jsonb_object_keys(prefixes));
   IF items IS NULL THEN
     RETURN;
   END IF;
+  SELECT etl._sound(t, n.look) INTO look FROM etl._capture_names(t) n;
   BEGIN
     PERFORM etl._looked(t.id, look, items, prefixes);
-  EXCEPTION WHEN OTHERS THEN
+  EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+    -- Somebody has the whole table: nobody waits for them, once for each record least of all.
+    UPDATE etl.applying a SET held = false WHERE a.track = t.id;
+  WHEN assert_failure OR OTHERS THEN
     -- One record's value that its column cannot hold stops no other.
     FOR item IN SELECT e FROM jsonb_array_elements(items) e LOOP
       BEGIN
         PERFORM etl._looked(t.id, look, jsonb_build_array(item), prefixes);
       EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
-        UPDATE etl.applying a SET held = false WHERE a.track = t.id AND a.record_key = item ->> 'k';
-      WHEN OTHERS THEN
-        UPDATE etl.applying a SET held = true, refused = SQLERRM, typed = a.remote, local = '{}', as_sent = a.remote,
-            fates = (SELECT jsonb_object_agg(f, 'take') FROM jsonb_object_keys(a.remote) f)
+        UPDATE etl.applying a SET held = false WHERE a.track = t.id AND a.held IS NULL;
+        EXIT;
+      WHEN assert_failure OR OTHERS THEN
+        UPDATE etl.applying a SET held = true, typed = a.remote, local = '{}', as_sent = a.remote,
+            refused = (SELECT jsonb_object_agg(f, SQLERRM) FROM jsonb_object_keys(a.remote) f), fates = (SELECT jsonb_object_agg(f, 'take') FROM jsonb_object_keys(a.remote) f)
           WHERE a.track = t.id AND a.record_key = item ->> 'k';
       END;
     END LOOP;
@@ -331,56 +378,82 @@ COMMENT ON FUNCTION etl._looked(int, text, jsonb, jsonb) IS 'Locks the rows of r
 
 -- API: Private. Does what was decided: fates is {record key: {field: fate}}. Returns how many records it wrote.
 CREATE FUNCTION etl._apply_in(track int, run bigint, fates jsonb) RETURNS bigint
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET timezone = 'UTC'
 AS $$
 DECLARE
   t etl.tracks;
   apply text;
   changes jsonb;
   change jsonb;
+  field text;
+  done text[] := '{}';
+  part text[];
   written bigint;
 BEGIN
   SELECT k.* INTO STRICT t FROM etl.tracks k WHERE k.id = $1;
-  SELECT n.apply INTO apply FROM etl._capture_names(t) n;
   UPDATE etl.applying a SET fates = d.value,
       image = (SELECT jsonb_object_agg(f.key, a.typed -> f.key) FROM jsonb_each_text(d.value) f WHERE f.value IN ('take', 'take, resend', 'odoo', 'odoo, resend')),
       echo = (SELECT jsonb_object_agg(f.key, a.as_sent -> f.key) FROM jsonb_each_text(d.value) f WHERE f.value IN ('take', 'odoo'))
     FROM jsonb_each($3) d WHERE a.track = $1 AND a.record_key = d.key;
   SELECT jsonb_agg(jsonb_build_object('k', a.record_key, 'v', a.image)) INTO changes FROM etl.applying a WHERE a.track = $1 AND a.image IS NOT NULL;
   IF changes IS NOT NULL THEN
+    SELECT etl._sound(t, n.apply) INTO apply FROM etl._capture_names(t) n;
     -- Says where to look; what is an echo is said by etl.applying alone.
     PERFORM set_config('pg_etl.applying', $1::text, true);
     BEGIN
-      EXECUTE format('SELECT count(*) FROM %s($1)', apply) USING changes;
-    EXCEPTION WHEN OTHERS THEN
+      EXECUTE format('SELECT array_agg(k) FROM %s($1) k', apply) INTO done USING changes;
+      UPDATE etl.applying a SET refused = (SELECT jsonb_object_agg(f, 'a trigger or a policy kept the row as it was') FROM jsonb_object_keys(a.image) f)
+        WHERE a.track = $1 AND a.image IS NOT NULL AND NOT a.record_key = ANY (coalesce(done, '{}'));
+    EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+      UPDATE etl.applying a SET held = false WHERE a.track = $1 AND a.image IS NOT NULL;
+    WHEN assert_failure OR OTHERS THEN
+      done := '{}';
+      <<records>>
       FOR change IN SELECT e FROM jsonb_array_elements(changes) e LOOP
         BEGIN
-          EXECUTE format('SELECT count(*) FROM %s($1)', apply) USING jsonb_build_array(change);
+          EXECUTE format('SELECT array_agg(k) FROM %s($1) k', apply) INTO part USING jsonb_build_array(change);
         EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
-          UPDATE etl.applying a SET held = false WHERE a.track = $1 AND a.record_key = change ->> 'k';
-        WHEN OTHERS THEN
-          UPDATE etl.applying a SET refused = SQLERRM WHERE a.track = $1 AND a.record_key = change ->> 'k';
+          EXIT records;
+        WHEN assert_failure OR OTHERS THEN
+          -- One field that the table refuses stops no other.
+          FOR field IN SELECT jsonb_object_keys(change -> 'v') LOOP
+            BEGIN
+              UPDATE etl.applying a SET echo = CASE WHEN a.echo ? field THEN jsonb_build_object(field, a.echo -> field) ELSE '{}' END WHERE a.track = $1 AND a.record_key = change ->> 'k';
+              EXECUTE format('SELECT array_agg(k) FROM %s($1) k', apply) INTO part
+                USING jsonb_build_array(jsonb_build_object('k', change -> 'k', 'v', jsonb_build_object(field, change -> 'v' -> field)));
+              -- Of the next field the whole echo is needed again.
+              UPDATE etl.applying a SET echo = coalesce((SELECT jsonb_object_agg(f.key, a.as_sent -> f.key) FROM jsonb_each_text(a.fates) f WHERE f.value IN ('take', 'odoo')), '{}')
+                WHERE a.track = $1 AND a.record_key = change ->> 'k';
+            EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+              EXIT records;
+            WHEN assert_failure OR OTHERS THEN
+              UPDATE etl.applying a SET refused = coalesce(a.refused, '{}') || jsonb_build_object(field, SQLERRM) WHERE a.track = $1 AND a.record_key = change ->> 'k';
+            END;
+          END LOOP;
         END;
+        done := done || (change ->> 'k');
       END LOOP;
+      UPDATE etl.applying a SET held = false WHERE a.track = $1 AND a.image IS NOT NULL AND NOT a.record_key = ANY (done);
     END;
     PERFORM set_config('pg_etl.applying', '', true);
+    UPDATE etl.applying a SET image = a.image - ARRAY(SELECT jsonb_object_keys(a.refused)) WHERE a.track = $1 AND a.refused IS NOT NULL AND a.image IS NOT NULL;
   END IF;
   INSERT INTO etl.conflicts (connection, model, odoo_id, tab, record_key, field, odoo_value, local_value, winner, detail, run_id)
     SELECT t.connection, t.model, a.odoo_id, t.tab, a.record_key, f.key, a.as_sent -> f.key, a.local -> f.key,
-      CASE WHEN a.refused IS NOT NULL OR f.value = 'quarrel' THEN NULL WHEN f.value = 'local' THEN 'local' ELSE 'odoo' END,
+      CASE WHEN a.refused ? f.key OR f.value = 'quarrel' THEN NULL WHEN f.value = 'local' THEN 'local' ELSE 'odoo' END,
       CASE WHEN f.value = 'quarrel' THEN 'each side rewrites what the other one wrote: both are left as they are'
-           WHEN a.refused IS NOT NULL THEN left('the table refused it: ' || a.refused, 2000) END, $2
+           WHEN a.refused ? f.key THEN left('the table refused it: ' || (a.refused ->> f.key), 2000) END, $2
     FROM etl.applying a CROSS JOIN LATERAL jsonb_each_text(a.fates) f
-    WHERE a.track = $1 AND a.held AND (f.value IN ('odoo', 'odoo, resend', 'local', 'quarrel') OR a.refused IS NOT NULL AND f.value IN ('take', 'take, resend'))
+    WHERE a.track = $1 AND a.held AND (f.value IN ('odoo', 'odoo, resend', 'local', 'quarrel') OR coalesce(a.refused ? f.key, false))
       -- What is refused is tried again whenever it is read, and said once.
-      AND NOT (a.refused IS NOT NULL AND EXISTS (SELECT FROM etl.conflicts c WHERE c.record_key = a.record_key AND c.field = f.key AND c.model = t.model
-        AND c.connection = t.connection AND c.odoo_value IS NOT DISTINCT FROM a.as_sent -> f.key AND c.winner IS NULL));
+      AND NOT (coalesce(a.refused ? f.key, false) AND EXISTS (SELECT FROM etl.conflicts c WHERE c.connection = t.connection AND c.model = t.model AND c.odoo_id = a.odoo_id
+        AND c.field = f.key AND c.odoo_value IS NOT DISTINCT FROM a.as_sent -> f.key AND c.winner IS NULL));
   INSERT INTO etl.images AS i (track, digest, record_key, odoo_id, remote, base, applied, run_id)
     SELECT a.track, a.digest, a.record_key, a.odoo_id, CASE WHEN s.settled THEN a.remote END, s.base,
-      coalesce((SELECT jsonb_object_agg(k, jsonb_build_object('value', a.as_sent -> k, 'at', now())) FROM jsonb_object_keys(a.image) k), '{}'), CASE WHEN a.image IS NOT NULL THEN $2 END
+      coalesce((SELECT jsonb_object_agg(k, jsonb_build_object('value', a.as_sent -> k, 'at', now())) FROM jsonb_object_keys(a.image) k), '{}'), CASE WHEN a.image <> '{}' THEN $2 END
     FROM etl.applying a CROSS JOIN LATERAL (
-      SELECT a.refused IS NULL AND coalesce(bool_and(f.value <> 'later'), true) AS settled,
-        coalesce(jsonb_object_agg(f.key, a.as_sent -> f.key) FILTER (WHERE a.refused IS NULL AND f.value <> 'later'), '{}') AS base
+      SELECT a.refused IS NULL AND NOT a.unresolved AND coalesce(bool_and(f.value <> 'later'), true) AS settled,
+        coalesce(jsonb_object_agg(f.key, a.as_sent -> f.key) FILTER (WHERE NOT coalesce(a.refused ? f.key, false) AND f.value <> 'later'), '{}') AS base
       FROM jsonb_each_text(a.fates) f) s
     WHERE a.track = $1 AND a.held
     ORDER BY a.record_key
@@ -393,7 +466,7 @@ BEGIN
                           FROM etl.applying x, unnest(i.sent) u JOIN ops.odoo_outbox o ON o.id = u AND o.status <> 'cancelled'
                           WHERE x.track = i.track AND x.digest = i.digest) w
         WHERE NOT w.had AND (w.status <> 'failed' OR w.id > coalesce(w.last_had, 0)) ORDER BY w.id) END;
-  SELECT count(*) INTO written FROM etl.applying a WHERE a.track = $1 AND a.image IS NOT NULL AND a.held AND a.refused IS NULL;
+  SELECT count(*) INTO written FROM etl.applying a WHERE a.track = $1 AND a.image <> '{}' AND a.held;
   INSERT INTO etl.held_back AS b (track, odoo_id, asked)
     SELECT DISTINCT ON (a.odoo_id) a.track, a.odoo_id, a.asked FROM etl.applying a WHERE a.track = $1 AND a.held IS FALSE ORDER BY a.odoo_id
     ON CONFLICT ON CONSTRAINT held_back_pkey DO UPDATE SET asked = excluded.asked;
@@ -407,7 +480,7 @@ COMMENT ON FUNCTION etl._apply_in(int, bigint, jsonb) IS 'Writes what Odoo chang
 -- API: Private. Makes rows of records that somebody made in Odoo: those of `ids` that no row has yet, and that were not made by `own`,
 -- the connection's user: what is ours has a row, and its link may not be written down yet.
 CREATE FUNCTION etl._create_in(track int, rel regclass, ids bigint[], own bigint, run bigint) RETURNS bigint
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET timezone = 'UTC'
 AS $$
 DECLARE
   t etl.tracks;
@@ -420,7 +493,10 @@ BEGIN
   IF NOT FOUND OR own IS NULL THEN
     RETURN 0;
   END IF;
-  SELECT n.make INTO make FROM etl._capture_names(t) n;
+  IF ids IS NULL THEN
+    ids := ARRAY(SELECT b.odoo_id FROM etl.held_back b WHERE b.track = t.id ORDER BY b.asked LIMIT 1000);
+  END IF;
+  SELECT etl._sound(t, n.make) INTO make FROM etl._capture_names(t) n;
   PERFORM set_config('pg_etl.applying', $1::text, true);
   FOR item IN EXECUTE format('SELECT m.%1$I AS odoo_id, %2$s AS remote FROM %3$s m WHERE m.%1$I = ANY ($1) AND m._etl_deleted_at IS NULL AND m._etl_hidden_at IS NULL AND %4$s <> $2
       AND NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = $3 AND l.model = $4 AND l.odoo_id = m.%1$I AND starts_with(l.record_key, $5)) ORDER BY m.%1$I',
@@ -435,11 +511,17 @@ BEGIN
       INSERT INTO etl.links AS l (connection, model, digest, record_key, odoo_id) VALUES (t.connection, t.model, md5(key)::uuid, key, item.odoo_id)
         ON CONFLICT (connection, model, digest) DO UPDATE SET odoo_id = excluded.odoo_id;
       made := made + 1;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+      -- Somebody has the table: nobody waits for them, once for each record least of all.
+      INSERT INTO etl.held_back AS b (track, odoo_id, asked) SELECT $1, u, now() FROM unnest(ids) u WHERE u >= item.odoo_id
+        ON CONFLICT ON CONSTRAINT held_back_pkey DO NOTHING;
+      EXIT;
+    WHEN assert_failure OR OTHERS THEN
+      DELETE FROM etl.held_back b WHERE b.track = $1 AND b.odoo_id = item.odoo_id;
       INSERT INTO etl.conflicts (connection, model, odoo_id, tab, record_key, field, odoo_value, detail, run_id)
         SELECT t.connection, t.model, item.odoo_id, t.tab, '', '*', item.remote, left('the table refused a new row: ' || SQLERRM, 2000), run
-        WHERE NOT EXISTS (SELECT FROM etl.conflicts c WHERE c.record_key = '' AND c.field = '*' AND c.connection = t.connection AND c.model = t.model
-          AND c.odoo_id = item.odoo_id AND c.odoo_value = item.remote);
+        WHERE NOT EXISTS (SELECT FROM etl.conflicts c WHERE c.connection = t.connection AND c.model = t.model AND c.odoo_id = item.odoo_id AND c.field = '*'
+          AND c.odoo_value = item.remote);
     END;
   END LOOP;
   PERFORM set_config('pg_etl.applying', '', true);
@@ -457,15 +539,14 @@ DECLARE
   remove text;
   keys text[];
   key text;
-  gone text[] := '{}';
-  part text[];
-  n bigint;
+  gone text[];
+  states jsonb;
+  part jsonb;
 BEGIN
   SELECT k.* INTO t FROM etl.tracks k WHERE k.id = $1 AND k.on_odoo_delete = 'delete' AND k.backfilled_at IS NOT NULL;
   IF NOT FOUND THEN
     RETURN 0;
   END IF;
-  SELECT c.remove INTO remove FROM etl._capture_names(t) c;
   IF ids IS NULL THEN
     DELETE FROM etl.held_back b WHERE b.track = $1 AND NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = t.connection AND l.model = t.model AND l.odoo_id = b.odoo_id);
   END IF;
@@ -486,35 +567,40 @@ BEGIN
   IF keys IS NULL THEN
     RETURN 0;
   END IF;
+  states := '{}';
+  SELECT etl._sound(t, c.remove) INTO remove FROM etl._capture_names(t) c;
   PERFORM set_config('pg_etl.applying', $1::text, true);
   BEGIN
-    EXECUTE format('SELECT array_agg(k) FROM %s($1) k', remove) INTO part USING (SELECT jsonb_agg(jsonb_build_object('k', x)) FROM unnest(keys) x);
-    gone := coalesce(part, '{}');
-  EXCEPTION WHEN OTHERS THEN
+    EXECUTE format('SELECT jsonb_object_agg(r.k, r.state) FROM %s($1) AS r(k, state)', remove) INTO states USING (SELECT jsonb_agg(jsonb_build_object('k', x)) FROM unnest(keys) x);
+  EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+    states := (SELECT jsonb_object_agg(x, 'held') FROM unnest(keys) x);
+  WHEN assert_failure OR OTHERS THEN
+    states := '{}';
     FOREACH key IN ARRAY keys LOOP
       BEGIN
-        EXECUTE format('SELECT array_agg(k) FROM %s($1) k', remove) INTO part USING jsonb_build_array(jsonb_build_object('k', key));
-        gone := gone || coalesce(part, '{}');
+        EXECUTE format('SELECT jsonb_object_agg(r.k, r.state) FROM %s($1) AS r(k, state)', remove) INTO part USING jsonb_build_array(jsonb_build_object('k', key));
+        states := states || coalesce(part, '{}');
       EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
-        NULL;
-      WHEN OTHERS THEN
-        INSERT INTO etl.conflicts (connection, model, odoo_id, tab, record_key, field, detail, run_id)
-          SELECT t.connection, t.model, a.odoo_id, t.tab, a.record_key, '*', left('deleted in Odoo, and the table refused to delete the row: ' || SQLERRM, 2000), run
-          FROM etl.applying a WHERE a.track = $1 AND a.record_key = key;
-        DELETE FROM etl.applying a WHERE a.track = $1 AND a.record_key = key;
+        states := states || (SELECT jsonb_object_agg(x, 'held') FROM unnest(keys) x WHERE NOT states ? x);
+        EXIT;
+      WHEN assert_failure OR OTHERS THEN
+        states := states || jsonb_build_object(key, 'refused: ' || SQLERRM);
       END;
     END LOOP;
   END;
   PERFORM set_config('pg_etl.applying', '', true);
+  states := coalesce(states, '{}');
+  gone := ARRAY(SELECT s.key FROM jsonb_each_text(states) s WHERE s.value = 'gone');
+  INSERT INTO etl.conflicts (connection, model, odoo_id, tab, record_key, field, detail, run_id)
+    SELECT t.connection, t.model, a.odoo_id, t.tab, a.record_key, '*', left('deleted in Odoo, and the table keeps the row: ' || (states ->> a.record_key), 2000), run
+    FROM etl.applying a WHERE a.track = $1 AND (states ->> a.record_key = 'kept' OR starts_with(states ->> a.record_key, 'refused'));
   DELETE FROM etl.links l USING etl.applying a WHERE a.track = $1 AND a.record_key = ANY (gone) AND l.connection = t.connection AND l.model = t.model AND l.digest = a.digest;
   DELETE FROM etl.images i USING etl.applying a WHERE a.track = $1 AND a.record_key = ANY (gone) AND i.track = $1 AND i.digest = a.digest;
-  DELETE FROM etl.held_back b USING etl.applying a WHERE a.track = $1 AND b.track = $1 AND b.odoo_id = a.odoo_id AND a.record_key = ANY (gone);
-  -- Somebody was writing to the others, or their rows are gone already, which a delete on its way says.
-  INSERT INTO etl.held_back AS b (track, odoo_id, asked) SELECT DISTINCT ON (a.odoo_id) $1, a.odoo_id, now() FROM etl.applying a WHERE a.track = $1 AND NOT a.record_key = ANY (gone) ORDER BY a.odoo_id
+  DELETE FROM etl.held_back b USING etl.applying a WHERE a.track = $1 AND b.track = $1 AND b.odoo_id = a.odoo_id AND states ->> a.record_key IS DISTINCT FROM 'held';
+  INSERT INTO etl.held_back AS b (track, odoo_id, asked) SELECT DISTINCT ON (a.odoo_id) $1, a.odoo_id, now() FROM etl.applying a WHERE a.track = $1 AND states ->> a.record_key = 'held' ORDER BY a.odoo_id
     ON CONFLICT ON CONSTRAINT held_back_pkey DO UPDATE SET asked = excluded.asked;
   DELETE FROM etl.applying a WHERE a.track = $1;
-  n := cardinality(gone);
-  RETURN n;
+  RETURN cardinality(gone);
 END
 $$;
 COMMENT ON FUNCTION etl._delete_in(int, regclass, bigint[], bigint) IS 'Deletes rows whose records somebody deleted in Odoo.';
@@ -525,28 +611,45 @@ CREATE FUNCTION etl._two_way(connection text, model text) RETURNS TABLE (track i
 AS $$ SELECT t.id, t.two_way FROM etl.tracks t WHERE t.connection = $1 AND t.model = $2 AND t.two_way IS NOT NULL AND t.backfilled_at IS NOT NULL ORDER BY t.id $$;
 COMMENT ON FUNCTION etl._two_way(text, text) IS 'The tables that take in what is pulled of a model.';
 
--- API: Private. When the records of these rows of the outbox were last written in Odoo, as far as that was pulled: what somebody writes
--- there later is not overwritten unseen.
+-- API: Private. When a mirror's record was written in Odoo, as an expression over its row m; NULL where the mirror does not know.
+CREATE FUNCTION etl._dated(connection text, model text, rel regclass) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN EXISTS (SELECT FROM etl.pulls p WHERE p.connection = $1 AND p.model = $2 AND NOT 'write_date' = ANY (p.pulled)) THEN NULL
+    WHEN etl._has_column(rel, 'write_date') THEN 'm.write_date'
+    WHEN etl._is_whole(rel, '{}') THEN '(m.raw ->> ''write_date'')::timestamptz' END
+$$;
+COMMENT ON FUNCTION etl._dated(text, text, regclass) IS 'When a mirror''s record was written in Odoo, as an expression over its row.';
+
+-- API: Private. When the records of these rows of the outbox were last written in Odoo, as far as that was pulled and taken in: what
+-- somebody writes there later is not overwritten unseen.
 CREATE FUNCTION etl._seen(connection text, ids bigint[]) RETURNS TABLE (id bigint, seen text)
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET timezone = 'UTC'
 AS $$
 DECLARE
   t record;
 BEGIN
-  FOR t IN SELECT k.model, k.prefix, m.rel, etl._mirror_id(m.rel) AS key,
-             CASE WHEN etl._has_column(m.rel, 'write_date') THEN 'm.write_date' WHEN etl._is_whole(m.rel, '{}') THEN '(nullif(m.raw ->> ''write_date'', ''false'') || ''+00'')::timestamptz' END AS dated,
+  FOR t IN SELECT k.id, k.model, k.prefix, m.rel, etl._mirror_id(m.rel) AS key, etl._dated(k.connection, k.model, m.rel) AS dated,
              -- Odoo's times have whole seconds: what was written in the one in which the last pull began may be older than what is there now.
              (c.cursor ->> 'floor' || '+00')::timestamptz + make_interval(secs => etl._seconds(m.config, 'overlap_seconds', 900)) AS began
            FROM etl.tracks k JOIN etl._mirrors() m ON m.connection = k.connection AND m.model = k.model AND m.rel IS NOT NULL
            LEFT JOIN ops.odoo_sync_checkpoints c ON c.key = etl._mirror_key(k.connection, k.model)
-           WHERE k.connection = $1 AND k.two_way IS NOT NULL LOOP
-    CONTINUE WHEN t.dated IS NULL;
-    RETURN QUERY EXECUTE format('SELECT o.id, to_char((%1$s - CASE WHEN %1$s >= coalesce($5, ''-infinity'') THEN interval ''1 s'' ELSE ''0'' END) AT TIME ZONE ''UTC'', ''YYYY-MM-DD HH24:MI:SS'')
-      FROM ops.odoo_outbox o
-      JOIN etl.links l ON l.connection = $1 AND l.model = $3 AND l.digest = md5(o.record_key)::uuid
-      JOIN %2$s m ON m.%3$I = l.odoo_id
-      WHERE o.id = ANY ($2) AND o.model = $3 AND o.operation IN (''update'', ''upsert'') AND starts_with(o.record_key, $4)', t.dated, t.rel, t.key)
-      USING $1, $2, t.model, t.prefix, t.began;
+           WHERE k.connection = $1 AND k.two_way IS NOT NULL AND EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.id = ANY ($2) AND o.model = k.model) LOOP
+    CONTINUE WHEN t.dated IS NULL OR t.key IS NULL;
+    BEGIN
+      -- A row that is left for later has not taken in what the mirror has.
+      RETURN QUERY EXECUTE format('SELECT o.id, to_char(CASE WHEN EXISTS (SELECT FROM etl.held_back b WHERE b.track = $6 AND b.odoo_id = l.odoo_id) THEN timestamptz ''epoch''
+            WHEN %1$s >= coalesce($5, ''-infinity'') THEN %1$s - interval ''1 s'' ELSE %1$s END, ''YYYY-MM-DD HH24:MI:SS'')
+        FROM ops.odoo_outbox o
+        JOIN etl.links l ON l.connection = $1 AND l.model = $3 AND l.digest = md5(o.record_key)::uuid
+        JOIN %2$s m ON m.%3$I = l.odoo_id
+        WHERE o.id = ANY ($2) AND o.model = $3 AND o.operation IN (''update'', ''upsert'') AND starts_with(o.record_key, $4)
+          AND m._etl_deleted_at IS NULL AND m._etl_hidden_at IS NULL', t.dated, t.rel, t.key)
+        USING $1, $2, t.model, t.prefix, t.began, t.id;
+    EXCEPTION WHEN OTHERS THEN
+      -- A mirror that cannot be read stops nothing that is sent.
+      RAISE LOG 'pg_etl: it is not known what was changed in Odoo of %: %', t.model, SQLERRM;
+    END;
   END LOOP;
 END
 $$;

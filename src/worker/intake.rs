@@ -395,15 +395,27 @@ impl Engine {
                 "Look at these records in Odoo; the next run begins where this one did.",
             ));
         }
+        if *intake.pull.mode() != Mode::Verify {
+            // Should a user's table stop it, the run ends all the same: what was left stays for the next one.
+            let (mirror, run, own) = (&intake.mirror, intake.run, intake.own);
+            let left = transaction(|| {
+                two_way::take_in(mirror, run, own, None);
+                two_way::take_deletes(mirror, run, None);
+            });
+            if let Err(aborted) = left {
+                pgrx::log!(
+                    "pg_etl: what earlier pulls of {} left could not be taken in: {}",
+                    mirror.model,
+                    aborted.message
+                );
+            }
+        }
         // What was met last stands for the clock only where the run is all this process's: else it too is younger than its beginning.
         let newest = intake.newest.as_deref().filter(|_| intake.age.is_zero());
         let floor = next_floor(intake.clock, newest, intake.config.overlap);
         transaction(|| {
             if *intake.pull.mode() == Mode::Verify {
                 store::found(&intake.mirror, intake.run, intake.found(), intake.rows);
-            } else {
-                two_way::take_in(&intake.mirror, intake.run, intake.own, None);
-                two_way::take_deletes(&intake.mirror, intake.run, None);
             }
             store::end(
                 &intake.mirror,

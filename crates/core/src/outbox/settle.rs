@@ -106,10 +106,10 @@ pub fn settle(
                 failure,
             }
         }
-        // The pull that is asked for now resolves it; without one the row waits, and loses nothing.
+        // The pull that is asked for now resolves it. Where it does not, the attempts tell, and the question is not asked any more.
         ErrorClass::Overtaken => Settlement::Retry {
             wait: AFTER_A_PULL,
-            refund: true,
+            refund: false,
             hold: None,
             failure,
         },
@@ -186,10 +186,7 @@ mod tests {
         for class in ErrorClass::ALL {
             let settlement = decide(Operation::Update, 1, false, class);
             match class {
-                ErrorClass::Unreachable
-                | ErrorClass::Misconfigured
-                | ErrorClass::Throttled
-                | ErrorClass::Overtaken => {
+                ErrorClass::Unreachable | ErrorClass::Misconfigured | ErrorClass::Throttled => {
                     assert!(
                         matches!(
                             settlement,
@@ -204,6 +201,7 @@ mod tests {
                 }
                 ErrorClass::Unknown
                 | ErrorClass::Conflict
+                | ErrorClass::Overtaken
                 | ErrorClass::Dependency
                 | ErrorClass::Server => {
                     assert!(
