@@ -64,8 +64,13 @@ extension_sql_file!(
     requires = ["track"]
 );
 extension_sql_file!(
+    "../sql/schema/two_way_records.sql",
+    name = "two_way_records",
+    requires = ["two_way"]
+);
+extension_sql_file!(
     "../sql/schema/health.sql",
     name = "health",
-    requires = ["two_way"]
+    requires = ["two_way_records"]
 );
 extension_sql_file!("../sql/schema/grants.sql", name = "grants", finalize);

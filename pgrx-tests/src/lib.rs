@@ -22,6 +22,7 @@ mod past_us;
 mod processes;
 mod seen;
 mod slot;
+pub mod two_way;
 mod wait;
 mod waiting;
 
