@@ -27,6 +27,14 @@ fn a_users_trigger_that_makes_more_of_it_is_heard() {
         db.await_empty(PATIENCE);
     }
     assert!(enqueued(&mut db).len() <= 2, "{:?}", enqueued(&mut db));
+    let said: Vec<String> = db.all(
+        "SELECT DISTINCT field || ': ' || detail FROM etl.conflicts",
+        &[],
+    );
+    assert_eq!(
+        said,
+        ["email: each side rewrites what the other one wrote: both are left as they are"]
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::row::{Operation, Outcome};
 use crate::backoff::Backoff;
 use crate::failure::{ErrorClass, Failure};
 
-/// When a row is tried again whose record is pulled first.
+/// When a row is tried again whose record is pulled first; later each time, for a pull of a large model takes a while.
 const AFTER_A_PULL: Duration = Duration::from_secs(1);
 
 /// How patient we are with the rows of one model.
@@ -108,7 +108,7 @@ pub fn settle(
         }
         // The pull that is asked for now resolves it. Where it does not, the attempts tell, and the question is not asked any more.
         ErrorClass::Overtaken => Settlement::Retry {
-            wait: AFTER_A_PULL,
+            wait: AFTER_A_PULL * tried.attempts.clamp(1, 30),
             refund: false,
             hold: None,
             failure,

@@ -1,6 +1,7 @@
 //! References by a natural key: `{"by": {"code": "DE"}}` is the record of the field's model whose `code` is `DE`. One question per
 //! model and field finds the ids of a whole batch; what is sent then names records by id.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
@@ -38,7 +39,7 @@ impl Delivery<'_> {
             return Ok(found);
         }
         let mut keys: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
-        for payload in payloads() {
+        for payload in payloads().filter(|payload| payload.values().any(may_be_natural)) {
             let mut payload = payload.clone();
             self.walk(&self.batch.model, &mut payload, &mut |key, _| {
                 let (model, field, value) = key;
@@ -66,20 +67,21 @@ impl Delivery<'_> {
         Ok(found)
     }
 
-    /// `payload` with ids instead of natural keys.
-    pub(super) fn named(
+    /// `payload` with ids instead of natural keys. Most have none, and are taken as they are.
+    pub(super) fn named<'p>(
         &mut self,
-        payload: &Map<String, Value>,
+        payload: &'p Map<String, Value>,
         found: &Found,
-    ) -> Result<Map<String, Value>, Failure> {
-        let mut named = payload.clone();
-        if named.values().any(may_be_natural) {
-            self.walk(&self.batch.model, &mut named, &mut |key, value| {
-                *value = json!(found.id(&key)?);
-                Ok(())
-            })?;
+    ) -> Result<Cow<'p, Map<String, Value>>, Failure> {
+        if !payload.values().any(may_be_natural) {
+            return Ok(Cow::Borrowed(payload));
         }
-        Ok(named)
+        let mut named = payload.clone();
+        self.walk(&self.batch.model, &mut named, &mut |key, value| {
+            *value = json!(found.id(&key)?);
+            Ok(())
+        })?;
+        Ok(Cow::Owned(named))
     }
 
     fn ask_for(
