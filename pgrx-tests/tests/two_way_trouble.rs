@@ -1,5 +1,6 @@
 //! Two ways, where a table, a trigger, a name or somebody at work stands in the way.
 
+use pg_etl_tests::PastUs;
 use pg_etl_tests::prelude::*;
 use pg_etl_tests::two_way::*;
 
@@ -293,4 +294,41 @@ fn what_the_mirror_does_not_get_any_more_is_sent_after_a_while() {
     db.await_empty(PATIENCE);
     let attempts: i32 = db.one("SELECT max(attempts) FROM ops.odoo_outbox", &[]);
     assert_eq!(attempts, 6, "asked {} times", overtaken());
+}
+
+#[test]
+fn partitions_and_keys_of_two_columns_go_both_ways() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(
+        r#"CREATE TABLE parts (id int, region text, title text NOT NULL, tel text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+           CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a');
+           INSERT INTO parts VALUES (1, 'a', 'Ada', '1'); SELECT etl.mirror('res.partner');
+           SELECT etl.track('parts', 'res.partner', '{"name": "title", "phone": "tel"}', two_way => 'odoo', on_odoo_delete => 'delete')"#,
+    );
+    let is_backfilled = "SELECT backfilled_at IS NOT NULL FROM etl.tracks";
+    eventually(PATIENCE, "the backfill", || db.one(is_backfilled, &[]));
+    // A new partition is empty: nothing that comes from Odoo waits for it.
+    db.run("CREATE TABLE parts_b PARTITION OF parts FOR VALUES IN ('b'); INSERT INTO parts VALUES (1, 'b', 'Bob', '2')");
+    assert!(db.one::<bool>(is_backfilled, &[]));
+    db.await_empty(PATIENCE);
+    pull(&mut db);
+    db.run("DELETE FROM ops.odoo_outbox");
+    let id = |name: &str| bench.sim().partner(name)["id"].as_i64().expect("an id");
+    let (ada, bob) = (id("Ada"), id("Bob"));
+    write(&bench, ada, json!({"phone": "11"}));
+    write(&bench, bob, json!({"phone": "22"}));
+    pull(&mut db);
+    let rows = |db: &mut Client| -> Vec<String> {
+        db.all(
+            "SELECT concat_ws(' ', region, title, tel) FROM parts ORDER BY 1",
+            &[],
+        )
+    };
+    assert_eq!(rows(&mut db), ["a Ada 11", "b Bob 22"]);
+    bench.sim().unlink("res.partner", bob);
+    db.run("SELECT etl.request_pull('res.partner', mode => 'reconcile')");
+    pull(&mut db);
+    assert_eq!(rows(&mut db), ["a Ada 11"]);
+    assert_eq!(enqueued(&mut db), Vec::<Value>::new(), "no echoes");
 }
