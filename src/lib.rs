@@ -6,6 +6,8 @@
 
 use pgrx::prelude::*;
 
+mod alerts;
+mod as_owner;
 mod chaos;
 mod connections;
 mod drop_extension;

@@ -24,9 +24,14 @@ extension_sql_file!(
     requires = ["worker"]
 );
 extension_sql_file!(
+    "../sql/schema/counts.sql",
+    name = "counts",
+    requires = ["connections"]
+);
+extension_sql_file!(
     "../sql/schema/outbox.sql",
     name = "outbox",
-    requires = ["connections"]
+    requires = ["counts"]
 );
 extension_sql_file!(
     "../sql/schema/runs.sql",
@@ -54,23 +59,58 @@ extension_sql_file!(
     requires = ["pull"]
 );
 extension_sql_file!(
+    "../sql/schema/mapping.sql",
+    name = "mapping",
+    requires = ["capture"]
+);
+extension_sql_file!(
+    "../sql/schema/lines.sql",
+    name = "lines",
+    requires = ["mapping"]
+);
+extension_sql_file!(
     "../sql/schema/track.sql",
     name = "track",
-    requires = ["capture"]
+    requires = ["lines"]
+);
+extension_sql_file!(
+    "../sql/schema/follow.sql",
+    name = "follow",
+    requires = ["track"]
 );
 extension_sql_file!(
     "../sql/schema/two_way.sql",
     name = "two_way",
-    requires = ["track"]
+    requires = ["follow"]
+);
+extension_sql_file!(
+    "../sql/schema/take_in.sql",
+    name = "take_in",
+    requires = ["two_way"]
 );
 extension_sql_file!(
     "../sql/schema/two_way_records.sql",
     name = "two_way_records",
-    requires = ["two_way"]
+    requires = ["take_in"]
+);
+extension_sql_file!(
+    "../sql/schema/retention.sql",
+    name = "retention",
+    requires = ["two_way_records"]
 );
 extension_sql_file!(
     "../sql/schema/health.sql",
     name = "health",
-    requires = ["two_way_records"]
+    requires = ["retention"]
+);
+extension_sql_file!(
+    "../sql/schema/metrics.sql",
+    name = "metrics",
+    requires = ["health"]
+);
+extension_sql_file!(
+    "../sql/schema/alerts.sql",
+    name = "alerts",
+    requires = ["metrics"]
 );
 extension_sql_file!("../sql/schema/grants.sql", name = "grants", finalize);

@@ -12,14 +12,12 @@ use serde_json::{Map, Value};
 use crate::error::spi_failed;
 use crate::mirror::store::Mirror;
 
-/// Attempts of a row after which nobody asks any more whether its record was changed in Odoo.
-const MOST_OVERTAKEN: u32 = 5;
-
 /// Takes in what was just merged: these records, which Odoo was asked for at that time; or, for `None`, those that an earlier page left
 /// because somebody was writing to their rows. Inside the transaction of the merge.
 ///
 /// `own` is the connection's user: what it made has a row already.
 pub fn take_in(mirror: &Mirror, run: i64, own: Option<i64>, page: Option<(&[i64], SystemTime)>) {
+    fire_what_waits();
     for (track, wins) in tracks(mirror) {
         let made = Spi::get_one_with_args::<i64>(
             "SELECT etl._create_in($1, $2::regclass, $3, $4, $5)",
@@ -50,6 +48,7 @@ pub fn take_in(mirror: &Mirror, run: i64, own: Option<i64>, page: Option<(&[i64]
 
 /// Deletes rows whose records are deleted in Odoo: these, or those that an earlier run left. Inside a transaction.
 pub fn take_deletes(mirror: &Mirror, run: i64, deleted: Option<&[i64]>) {
+    fire_what_waits();
     for (track, _) in tracks(mirror) {
         let gone = Spi::get_one_with_args::<i64>(
             "SELECT etl._delete_in($1, $2::regclass, $3, $4)",
@@ -62,6 +61,26 @@ pub fn take_deletes(mirror: &Mirror, run: i64, deleted: Option<&[i64]>) {
         );
         gone.unwrap_or_else(|error| spi_failed(error));
     }
+}
+
+/// Deferred triggers fire now, as whom they were queued by: what waits would fire later as the owner of a tracked table, or as the worker.
+/// From here on none waits until the transaction ends.
+fn fire_what_waits() {
+    let fired = Spi::run("SET CONSTRAINTS ALL IMMEDIATE");
+    fired.unwrap_or_else(|error| spi_failed(error));
+}
+
+/// How many records are left for later. Inside a transaction.
+pub fn left(mirror: &Mirror) -> i64 {
+    let left = Spi::get_one_with_args::<i64>(
+        "SELECT count(*) FROM etl.held_back b JOIN etl._two_way($1, $2) t ON t.track = b.track",
+        &[
+            mirror.connection.as_str().into(),
+            mirror.model.as_str().into(),
+        ],
+    );
+    left.unwrap_or_else(|error| spi_failed(error))
+        .unwrap_or_default()
 }
 
 /// Connections that have two-way tables. Inside a transaction.
@@ -81,11 +100,8 @@ pub fn connections() -> BTreeSet<String> {
 
 /// Notes with claimed rows when their records were last written in Odoo, as far as that was pulled. Inside the claim's transaction.
 ///
-/// A row that was overtaken again and again goes without: its record may be one that the mirror does not get, or that changes all the
-/// time, and what somebody here changed would never arrive.
 pub fn note_seen(connection: &str, rows: &mut [RawRow]) {
-    let asks = |row: &&mut RawRow| row.attempts <= MOST_OVERTAKEN;
-    let ids: Vec<i64> = rows.iter_mut().filter(asks).map(|row| row.id).collect();
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     if ids.is_empty() {
         return;
     }

@@ -77,6 +77,8 @@ pub trait Sql {
     fn the_rest_goes_on(&mut self);
     /// Waits until nothing is queued or on its way.
     fn await_empty(&mut self, limit: Duration);
+    /// Waits for that too, and for no row to have met a failure.
+    fn settled(&mut self);
     /// `etl.drain_outbox()`.
     fn drain(&mut self) -> Value;
     /// One line of `etl.health_report()`: status, value, detail and remedy in one text, empty when there is none.
@@ -210,6 +212,16 @@ impl Sql for Client {
                 &[],
             ) == 0
         });
+    }
+
+    #[track_caller]
+    fn settled(&mut self) {
+        self.await_empty(PATIENCE);
+        let failures: Option<String> = self.one(
+            "SELECT string_agg(last_error, '; ') FROM ops.odoo_outbox WHERE last_error IS NOT NULL",
+            &[],
+        );
+        assert_eq!(failures, None);
     }
 
     #[track_caller]

@@ -125,17 +125,33 @@ fn refused(
 }
 
 #[test]
-fn every_kind_is_known_and_only_odoo_has_options() {
+fn every_kind_is_known_and_has_options_of_its_own() {
     let (_bench, mut db) = unconnected();
-    for kind in ["odoo", "airbyte", "slack", "webhook", "github", "firecrawl"] {
-        db.run(&format!("SELECT etl.set_connection('{kind}-1', '{kind}', 'https://{kind}.example.com', secret => 'vault:{kind}')"));
+    for kind in [
+        "odoo",
+        "airbyte",
+        "slack",
+        "webhook",
+        "github",
+        "smtp",
+        "firecrawl",
+    ] {
+        let (scheme, options) = match kind {
+            "github" => ("https", r#"{"repository": "acme/ops"}"#),
+            "smtp" => (
+                "smtp",
+                r#"{"from": "a@example.com", "to": "b@example.com"}"#,
+            ),
+            _ => ("https", "{}"),
+        };
+        db.run(&format!("SELECT etl.set_connection('{kind}-1', '{kind}', '{scheme}://{kind}.example.com', '{options}', 'vault:{kind}')"));
     }
     assert_eq!(
         db.one::<i64>(
             "SELECT count(*) FROM etl.connections_status WHERE state = 'not used yet'",
             &[]
         ),
-        6
+        7
     );
     let said = db.refused(
         "SELECT etl.set_connection('w', 'webhook', 'https://example.com', '{\"database\": \"x\"}')",

@@ -187,3 +187,66 @@ fn times_at_the_ends_of_the_calendar_stop_nobody() {
     let _: i64 = db.one(parked, &[&"-infinity"]);
     db.run("SELECT etl.health(); SELECT * FROM etl.queue_depth");
 }
+
+/// Tables of old deployments allow what ours do not.
+#[test]
+fn rows_of_any_time_or_of_none_are_delivered_and_counted() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(
+        "ALTER TABLE ops.odoo_outbox ALTER created_at DROP NOT NULL, ALTER connection DROP NOT NULL, ALTER created_at DROP DEFAULT, ALTER connection DROP DEFAULT;
+         INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, created_at, connection)
+           SELECT 'res.partner', 'create', jsonb_build_object('name', n), n::text, t::timestamptz, CASE WHEN n % 2 = 0 THEN 'odoo' END
+           FROM unnest(ARRAY['-infinity', 'infinity', '4700-01-01 BC', '9999-12-31', NULL, 'now']) WITH ORDINALITY AS u(t, n);
+         INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, created_at, connection) VALUES ('res.partner', 'create', '{\"no_such_field\": 1}', 'bad', NULL, NULL);
+         INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, record_key, connection) VALUES ('res.partner', 'upsert', '{\"name\": \"Keyed\"}', 'keyed', 'k', NULL);
+         INSERT INTO ops.odoo_sync_runs (direction, status, started_at, finished_at) VALUES ('odoo_to_sb', 'running', '-infinity', NULL), ('odoo_to_sb', 'succeeded', '-infinity', 'infinity')",
+    );
+    db.await_empty(PATIENCE);
+    assert_eq!((db.count("done"), db.count("failed")), (7, 1));
+    assert_eq!(
+        db.one::<i64>(
+            "SELECT count(*) FROM etl.links WHERE connection = 'odoo'",
+            &[]
+        ),
+        1
+    );
+    db.run("SELECT etl.setup()");
+    let summary: Vec<String> = db.all("SELECT concat_ws(' ', connection, operation, status, row_count) FROM etl.outbox_summary ORDER BY 1", &[]);
+    assert_eq!(
+        summary,
+        [
+            "odoo create done 6",
+            "odoo create failed 1",
+            "odoo upsert done 1"
+        ]
+    );
+    let views: Vec<String> = db.all("SELECT name FROM etl._views()", &[]);
+    for view in views {
+        db.query(&format!("SELECT * FROM etl.{view}"), &[])
+            .expect(&view);
+    }
+    for look in [
+        "etl.health()",
+        "etl.metrics()",
+        "(SELECT count(*) FROM etl.log_tail())",
+        "etl.apply_retention()",
+    ] {
+        db.query(&format!("SELECT {look}"), &[]).expect(look);
+    }
+}
+
+/// What keeps counts must not fail for what a row is called.
+#[test]
+fn models_with_endless_names_are_dead_letters_and_stop_nobody() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(
+        "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key)
+           SELECT (SELECT string_agg(md5(random()::text || i || n), '') FROM generate_series(1, 300) i), 'create', '{}', 'x' || n FROM generate_series(1, 20) n",
+    );
+    eventually(PATIENCE, "the dead letters", || db.count("failed") == 20);
+    let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
+    db.await_status(id, "done");
+    db.one::<String>("SELECT etl.metrics()", &[]);
+}

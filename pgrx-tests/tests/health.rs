@@ -148,7 +148,8 @@ fn late_rows_warn_after_a_minute_and_fail_after_ten() {
 
 #[test]
 fn dead_letters_and_the_success_rate() {
-    let (_bench, mut db) = Bench::paused();
+    let bench = Bench::ready();
+    let mut db = bench.client();
     assert_eq!(
         (
             db.health_status("dead letters"),
@@ -156,12 +157,36 @@ fn dead_letters_and_the_success_rate() {
         ),
         ("pass".to_owned(), "pass".to_owned())
     );
-    let ended = |status: &str, rows: i32, when: &str| {
-        format!("INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, status, finished_at)
-                 SELECT 'res.partner', 'create', '{{}}', gen_random_uuid()::text, '{status}', now() - interval '{when}' FROM generate_series(1, {rows})")
-    };
-    db.run(&ended("done", 19, "1 min"));
-    db.run(&ended("failed", 50, "2 hours"));
+    for n in 1..=19 {
+        db.enqueue(
+            "res.partner",
+            "create",
+            json!({"name": n.to_string()}),
+            None,
+        );
+    }
+    let bad =
+        |db: &mut Client| db.enqueue("res.partner", "create", json!({"no_such_field": 1}), None);
+    bad(&mut db);
+    db.await_empty(PATIENCE);
+    assert_eq!((db.count("done"), db.count("failed")), (19, 1));
+    assert_eq!(
+        db.health_status("success rate"),
+        "pass",
+        "19 of 20 are 95 %: {}",
+        db.health("success rate")
+    );
+    assert_eq!(db.health_status("dead letters"), "fail");
+    assert!(db.health("dead letters").contains("etl.replay"));
+    bad(&mut db);
+    db.await_empty(PATIENCE);
+    assert!(
+        db.health("success rate").contains("19 of 21"),
+        "{}",
+        db.health("success rate")
+    );
+    assert_eq!(db.health_status("success rate"), "fail");
+    db.run("UPDATE etl.deliveries SET at = at - interval '2 hours'");
     assert_eq!(
         db.health_status("success rate"),
         "pass",
@@ -173,22 +198,92 @@ fn dead_letters_and_the_success_rate() {
         "but is still there"
     );
     db.run("DELETE FROM ops.odoo_outbox WHERE status = 'failed'");
-    db.run(&ended("failed", 1, "1 min"));
-    assert_eq!(
-        db.health_status("success rate"),
-        "pass",
-        "19 of 20 are 95 %: {}",
-        db.health("success rate")
+    assert_eq!(db.health_status("dead letters"), "pass");
+}
+
+#[test]
+fn slow_deliveries_warn_and_fail() {
+    let (_bench, mut db) = Bench::paused();
+    // 4 × log2 of the milliseconds: of 100 rows 94 took 1 s, the others a minute and a half, or eleven minutes.
+    for (bucket, expected) in [(41, "pass"), (66, "warn"), (78, "fail")] {
+        db.run(&format!(
+            "DELETE FROM etl.deliveries; INSERT INTO etl.deliveries VALUES (now(), 'odoo', 'res.partner', 'done', '', 40, 94), (now(), 'odoo', 'res.partner', 'done', '', {bucket}, 6),
+               (now() - interval '61 min', 'odoo', 'res.partner', 'done', '', 90, 1000)"
+        ));
+        assert_eq!(
+            db.health_status("delivery latency"),
+            expected,
+            "{}",
+            db.health("delivery latency")
+        );
+    }
+}
+
+fn threshold(db: &mut Client, component: &str) -> String {
+    db.one(
+        "SELECT threshold FROM etl.health_report() WHERE component = $1",
+        &[&component],
+    )
+}
+
+#[test]
+fn thresholds_are_rows_that_a_user_changes() {
+    let (_bench, mut db) = Bench::paused();
+    fill(&mut db, 10);
+    assert_eq!(db.health_status("outbox"), "pass");
+    db.run("CREATE ROLE anna LOGIN IN ROLE etl_admin; CREATE ROLE rita LOGIN IN ROLE etl_reader; SET SESSION AUTHORIZATION anna");
+    db.run("UPDATE etl.thresholds SET warn = 10, fail = NULL WHERE component = 'outbox'");
+    assert_eq!(db.health_status("outbox"), "warn");
+    assert_eq!(threshold(&mut db, "outbox"), "warn 10");
+    let error = db.refused("INSERT INTO etl.thresholds (component, warn) VALUES ('outhouse', 1)");
+    assert_eq!(error.code().code(), "22023", "{error:?}");
+    for odd in ["Infinity", "NaN"] {
+        let error = db.refused(&format!("UPDATE etl.thresholds SET fail = '{odd}'"));
+        assert_eq!(error.code().code(), "23514", "{odd}: {error:?}");
+    }
+    db.run("INSERT INTO etl.thresholds (component, warn) VALUES ('sync lag res.partner', 86400); DELETE FROM etl.thresholds WHERE component = 'runs'");
+    let units: Vec<String> = db.all(
+        "SELECT unit FROM etl.thresholds WHERE component LIKE 'sync lag%'",
+        &[],
     );
-    db.run(&ended("failed", 1, "1 min"));
+    assert_eq!(units, ["seconds", "seconds"]);
+    let audited: Vec<String> = db.all("SELECT actor || ' ' || target || ' ' || coalesce(after ->> 'warn', 'gone') FROM etl.audit_log WHERE action = 'threshold' ORDER BY id", &[]);
     assert_eq!(
-        db.health_status("success rate"),
-        "fail",
-        "{}",
-        db.health("success rate")
+        audited,
+        [
+            "anna outbox 10",
+            "anna sync lag res.partner 86400",
+            "anna runs gone"
+        ]
     );
-    assert_eq!(db.health_status("dead letters"), "fail");
-    assert!(db.health("dead letters").contains("etl.replay"));
+    // What is gone is as it was delivered; set-up makes the row again, and leaves the others.
+    assert_eq!(threshold(&mut db, "runs"), "warn 1 h, fail 6 h");
+    db.run("SELECT etl.setup()");
+    let kept: Vec<String> = db.all("SELECT component || ' ' || warn FROM etl.thresholds WHERE component IN ('runs', 'outbox') ORDER BY 1", &[]);
+    assert_eq!(kept, ["outbox 10", "runs 3600"]);
+    db.run("SET SESSION AUTHORIZATION rita");
+    assert_eq!(
+        db.refused("UPDATE etl.thresholds SET warn = 1")
+            .code()
+            .code(),
+        "42501"
+    );
+}
+
+#[test]
+fn a_transaction_that_keeps_dead_rows_is_seen() {
+    let (bench, mut db) = Bench::paused();
+    assert_eq!(db.health_status("oldest snapshot"), "pass");
+    let mut other = bench.client();
+    other.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM ops.odoo_outbox");
+    db.run(
+        "UPDATE etl.thresholds SET warn = 0.001, fail = 3600 WHERE component = 'oldest snapshot'",
+    );
+    let line = db.health("oldest snapshot");
+    assert_eq!(db.health_status("oldest snapshot"), "warn", "{line}");
+    assert!(line.contains("pg_terminate_backend"), "{line}");
+    other.run("COMMIT");
+    assert_eq!(db.health_status("oldest snapshot"), "pass");
 }
 
 #[test]

@@ -106,3 +106,21 @@ fn a_connection_without_a_secret_says_so() {
         "{health}"
     );
 }
+
+/// Also of a connection that nobody has used yet.
+#[test]
+fn a_secret_that_cannot_be_read_is_seen_before_it_is_needed() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run("SELECT etl.set_connection('hook', 'webhook', 'https://127.0.0.1:9/hook', secret => 'env:ETL_NOT_THERE')");
+    let mut db = bench.kill_worker();
+    eventually(PATIENCE, "the worker to try", || {
+        db.health_status("connection hook") == "fail"
+    });
+    let line = db.health("connection hook");
+    assert!(
+        line.contains("secret unreadable") && line.contains("ETL_NOT_THERE"),
+        "{line}"
+    );
+    assert_eq!(db.health_status("connection odoo"), "pass");
+}

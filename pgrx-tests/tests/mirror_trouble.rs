@@ -334,6 +334,7 @@ fn what_cannot_be_mirrored_is_refused_with_a_remedy() {
     db.run("SET SESSION AUTHORIZATION boss");
     let error = db.refused("SELECT etl.mirror('res.partner', 'public.fine')");
     assert_eq!(error.code().code(), "42501", "{error:?}");
+    assert!(error.message().contains("fine"), "{error:?}");
 }
 
 #[test]

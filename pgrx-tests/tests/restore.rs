@@ -261,7 +261,9 @@ fn mirrors_and_tracked_tables_survive_a_dump() {
     let mut db = bench.client();
     db.run(
         r#"CREATE TABLE customers (gone int, id int PRIMARY KEY, name text, city text); ALTER TABLE customers DROP COLUMN gone;
-           SELECT etl.track('customers', 'res.partner', '{"name": "name"}', on_truncate => 'delete'); SELECT etl.mirror('res.country')"#,
+           CREATE TABLE contacts (gone int, id int PRIMARY KEY, customer int, called text); ALTER TABLE contacts DROP COLUMN gone; CREATE INDEX ON contacts (customer);
+           SELECT etl.track('customers', 'res.partner', '{"name": "name", "child_ids": {"lines": "contacts", "column": "customer", "fields": {"name": "called"}}}', on_truncate => 'delete');
+           SELECT etl.mirror('res.country')"#,
     );
     db.run("INSERT INTO customers VALUES (1, 'Ada')");
     db.await_empty(PATIENCE);
@@ -275,12 +277,21 @@ fn mirrors_and_tracked_tables_survive_a_dump() {
         copy.one::<i64>(countries, &[]),
         db.one::<i64>(countries, &[])
     );
-    copy.run("INSERT INTO customers VALUES (2, 'Bob'); ALTER TABLE customers RENAME COLUMN name TO called; UPDATE customers SET called = 'Bert' WHERE id = 2");
+    copy.run("INSERT INTO customers VALUES (2, 'Bob'); ALTER TABLE customers RENAME COLUMN name TO called; UPDATE customers SET called = 'Bert' WHERE id = 2;
+              ALTER TABLE contacts RENAME COLUMN called TO name; INSERT INTO contacts VALUES (10, 2, 'Kim'), (9, 2, 'Lea')");
     let captured: Vec<Value> = copy.all(
         "SELECT payload FROM ops.odoo_outbox WHERE record_key = 'public.customers:2' ORDER BY id",
         &[],
     );
-    assert_eq!(captured, [json!({"name": "Bob"}), json!({"name": "Bert"})]);
+    let lines = json!([{"key": "9", "name": "Lea"}, {"key": "10", "name": "Kim"}]);
+    assert_eq!(
+        captured,
+        [
+            json!({"name": "Bob"}),
+            json!({"name": "Bert"}),
+            json!({"name": "Bert", "child_ids": lines})
+        ]
+    );
     let known: i64 = copy.one("SELECT count(*) FROM etl.tracked_records('customers')", &[]);
     assert_eq!(known, 1);
     copy.run("SELECT etl.untrack('customers')");

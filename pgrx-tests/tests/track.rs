@@ -387,3 +387,45 @@ fn a_natural_key_names_a_record_and_a_context_goes_with_every_row() {
     let error = db.refused("SELECT etl.track('shops', 'res.partner', '{\"name\": {\"column\": \"title\", \"by\": \"code\"}}')");
     assert_eq!(error.code().code(), "22023");
 }
+
+/// An invoice's type, an order's state: Odoo takes them with a new record, and never again.
+#[test]
+fn what_is_given_only_once_goes_with_new_records() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(
+        r#"CREATE TABLE customers (id int PRIMARY KEY, name text);
+         CREATE TABLE orders (id int PRIMARY KEY, customer int, state text, reference text);
+         SELECT etl.track('customers', 'res.partner', '{"name": "name"}');
+         SELECT etl.track('orders', 'sale.order', '{"partner_id": {"column": "customer", "ref": "customers"}, "state": "state", "client_order_ref": "reference"}');
+         SELECT etl.backfill('orders');
+         INSERT INTO customers VALUES (1, 'Ada')"#,
+    );
+    eventually(PATIENCE, "the backfill", || {
+        db.one(
+            "SELECT backfilled_at IS NOT NULL FROM etl.tracks WHERE model = 'sale.order'",
+            &[],
+        )
+    });
+    db.run("INSERT INTO orders VALUES (1, 1, 'sent', 'A')");
+    forget(&mut db);
+    assert_eq!(bench.sim().records("sale.order")[0]["state"], "sent");
+    db.run("UPDATE orders SET state = 'cancel'");
+    assert_eq!(enqueued(&mut db), []);
+    db.run("UPDATE orders SET state = 'draft', reference = 'B'");
+    assert_eq!(
+        enqueued(&mut db),
+        [("update".to_owned(), json!({"client_order_ref": "B"}))]
+    );
+    db.await_empty(PATIENCE);
+    assert_eq!(db.count("failed"), 0);
+    let order = &bench.sim().records("sale.order")[0];
+    assert_eq!(
+        (&order["state"], &order["client_order_ref"]),
+        (&json!("sent"), &json!("B"))
+    );
+    let error = db.refused(
+        r#"SELECT etl.track('orders', 'sale.order', '{"create_date": {"sql": "now()"}}')"#,
+    );
+    assert_eq!(error.code().code(), "428C9");
+}

@@ -10,12 +10,15 @@ fn a_worker_of_another_version_idles_and_says_so() {
     let first = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
     db.await_status(first, "done");
     db.run("UPDATE pg_extension SET extversion = '0.0.9' WHERE extname = 'pg_etl'");
-    let requests = bench.sim().totals().requests;
-    let second = db.enqueue("res.partner", "create", json!({"name": "Bob"}), None);
+    // A turn that began before goes to its end.
     eventually(PATIENCE, "the worker to see the other version", || {
         db.one::<String>("SELECT string_agg(detail, '') FROM etl.workers", &[])
             .contains("ALTER EXTENSION pg_etl UPDATE")
     });
+    let requests = bench.sim().totals().requests;
+    let second = db.enqueue("res.partner", "create", json!({"name": "Bob"}), None);
+    // One that delivered would have done so by then.
+    std::thread::sleep(Duration::from_secs(1));
     let health = db.health("version");
     assert!(
         health.contains("| fail |")

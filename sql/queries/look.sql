@@ -1,5 +1,5 @@
--- What there is to do, per connection. $1: kind of connection.
-SELECT c.name, c.url, c.options, c.secret,
+-- What there is to do, per connection. $1: kinds of connections.
+SELECT c.name, c.kind, c.url, c.options, c.secret,
        s.paused_at IS NOT NULL AS paused,
        coalesce(s.failures, 0) AS failures,
        extract(epoch FROM s.probe_at - now())::float8 AS probe_in,
@@ -10,5 +10,5 @@ SELECT c.name, c.url, c.options, c.secret,
        extract(epoch FROM (SELECT min(h.until) FROM etl.holds h WHERE h.connection = c.name AND h.until > now()) - now())::float8 AS held_for
 FROM etl.connections c
 LEFT JOIN etl.connection_state s ON s.connection = c.name
-WHERE c.kind = $1
+WHERE c.kind = ANY ($1)
 ORDER BY c.name

@@ -47,7 +47,7 @@ back AS (
       finished_at = CASE WHEN v.class IS NOT NULL THEN clock_timestamp() END,
       locked_at = NULL, locked_by = NULL, claim = -v.claim
   FROM verdict v WHERE o.id = v.id AND o.claim = v.claim
-  RETURNING o.id, o.status, o.connection, o.operation, o.payload, o.priority, o.next_run_at, v.key, v.lot
+  RETURNING o.id, o.status, coalesce(o.connection, 'odoo') AS connection, o.model, o.operation, o.payload, o.priority, o.next_run_at, v.key, v.lot
 ),
 requeued AS (
   INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh, lot)
@@ -55,6 +55,12 @@ requeued AS (
   FROM back b WHERE b.status = 'queued'
   ON CONFLICT (id) DO NOTHING
 ),
+counted AS (
+  INSERT INTO etl.counts (connection, model, operation, status, rows)
+  SELECT b.connection, b.model, b.operation, x.status, sum(x.n) FROM back b CROSS JOIN LATERAL (VALUES ('queued', -1), ('failed', 1)) x (status, n)
+  WHERE b.status = 'failed' GROUP BY 1, 2, 3, 4
+),
+given_up AS (INSERT INTO etl.failures (id) SELECT b.id FROM back b WHERE b.status = 'failed' ON CONFLICT DO NOTHING),
 -- The rows on their way were the last of their keys: each key is held after the youngest of them.
 held AS (
   INSERT INTO etl.holds AS h (connection, key_hash, after_id, until, deletes_only)

@@ -10,6 +10,6 @@ WITH stored AS (
 forgotten AS (DELETE FROM etl.model_fields f WHERE f.connection = $1),
 state AS (
   INSERT INTO etl.connection_state AS s (connection) VALUES ($1)
-  ON CONFLICT (connection) DO UPDATE SET failures = 0, probe_at = NULL, throttled_until = NULL, protocol = NULL, version = NULL
+  ON CONFLICT (connection) DO UPDATE SET secret_error = NULL, key_ends_at = NULL, failures = 0, probe_at = NULL, throttled_until = NULL, protocol = NULL, version = NULL
 )
 SELECT jsonb_build_object('kind', s.kind, 'url', s.url, 'options', s.options, 'secret', s.secret) FROM stored s

@@ -1,4 +1,5 @@
--- Who changed what. Every mutating call of the API leaves one row.
+-- Who changed what. Every call of the API that changes how things are leaves one row; what is enqueued, delivered or pulled has rows of its
+-- own, in the outbox and in ops.odoo_sync_runs.
 
 CREATE TABLE etl.audit_log (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -9,10 +10,13 @@ CREATE TABLE etl.audit_log (
   before jsonb,
   after jsonb
 );
-COMMENT ON TABLE etl.audit_log IS 'Every mutating call: who, when, what, before and after. Holds references to secrets, never a secret.';
+COMMENT ON TABLE etl.audit_log IS 'Every call that changes how things are: who, when, what, before and after. Holds references to secrets, never a secret. What was enqueued, delivered or pulled is in the outbox and in ops.odoo_sync_runs.';
 ALTER TABLE etl.audit_log ENABLE ROW LEVEL SECURITY;
 CREATE POLICY reader ON etl.audit_log FOR SELECT TO etl_admin USING (true);
 CREATE POLICY worker ON etl.audit_log FOR INSERT TO etl_worker WITH CHECK (true);
+-- What is old enough may go, by etl.apply_retention(); nothing else ever does.
+CREATE POLICY old ON etl.audit_log FOR SELECT TO etl_worker USING (at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) '30 days'::pg_catalog.interval));
+CREATE POLICY trim ON etl.audit_log FOR DELETE TO etl_worker USING (at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) '30 days'::pg_catalog.interval));
 SELECT pg_catalog.pg_extension_config_dump('etl.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('etl.audit_log_id_seq', '');
 

@@ -17,6 +17,8 @@ CREATE TABLE etl.tracks (
   home text NOT NULL,
   -- The table's columns when it was last looked at, and their numbers, which stay when they are renamed.
   column_numbers jsonb NOT NULL,
+  -- The same of the tables of its lines: {field: {"rel": oid, "columns": {…}}}.
+  line_tables jsonb NOT NULL DEFAULT '{}',
   on_delete text NOT NULL CHECK (on_delete OPERATOR(pg_catalog.=) ANY ('{delete,archive,ignore}'::pg_catalog.text[])),
   on_truncate text NOT NULL CHECK (on_truncate OPERATOR(pg_catalog.=) ANY ('{error,delete}'::pg_catalog.text[])),
   condition text,
@@ -48,70 +50,12 @@ CREATE POLICY worker ON etl.tracks FOR ALL TO etl_worker USING (true) WITH CHECK
 SELECT pg_catalog.pg_extension_config_dump('etl.tracks', '');
 SELECT pg_catalog.pg_extension_config_dump('etl.tracks_id_seq', '');
 
--- API: Private. The key of a row as a text expression: one column's text, or a JSON list of several.
-CREATE FUNCTION etl._key_expression(prefix text, key_columns text[]) RETURNS text
-  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT CASE WHEN cardinality(key_columns) = 1 THEN format('%L || %I::text', prefix, key_columns [1])
-    ELSE format('%L || jsonb_build_array(%s)::text', prefix, (SELECT string_agg(format('%I', k), ', ' ORDER BY n) FROM unnest(key_columns) WITH ORDINALITY AS u(k, n))) END
-$$;
-COMMENT ON FUNCTION etl._key_expression(text, text[]) IS 'The record key of a row, as an expression over its columns.';
-
--- API: Private. One field of a mapping as an expression over the row's columns; NULL for a constant.
---   "column" | {"column": c} | {"sql": expression} | {"column": c, "ref": table} | {"column": c, "by": field}
-CREATE FUNCTION etl._value_expression(t etl.tracks, field text, mapping jsonb) RETURNS text
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  col text := CASE jsonb_typeof(mapping) WHEN 'string' THEN mapping #>> '{}' ELSE mapping ->> 'column' END;
-  keys text[] := CASE jsonb_typeof(mapping) WHEN 'object' THEN ARRAY(SELECT k FROM jsonb_object_keys(mapping) k ORDER BY k) ELSE ARRAY['column'] END;
-  rel regclass := t.tab::regclass;
-  type oid;
-  target regclass;
-  other record;
-  example text := 'A field is mapped to "column", {"value": …}, {"sql": "expression"}, {"column": "…", "ref": "schema.table"} or {"column": "…", "by": "code"}.';
-BEGIN
-  IF jsonb_typeof(mapping) = 'string' THEN
-    -- A text has itself as a key.
-    mapping := jsonb_build_object('column', mapping);
-  END IF;
-  IF jsonb_typeof(mapping) <> 'object' OR keys NOT IN (ARRAY['column'], ARRAY['value'], ARRAY['sql'], ARRAY['column', 'ref'], ARRAY['by', 'column']) THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('the mapping of %s is not understood: %s', field, mapping), HINT = example;
-  ELSIF mapping ? 'value' THEN
-    RETURN NULL;
-  ELSIF mapping ? 'sql' THEN
-    RETURN format('(%s)', mapping ->> 'sql');
-  END IF;
-  SELECT a.atttypid INTO type FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no column "%s", to which %s is mapped', rel, col, field),
-      HINT = 'Correct the mapping, or give an expression: {"sql": "…"}.';
-  ELSIF mapping ? 'ref' THEN
-    target := to_regclass(mapping ->> 'ref');
-    SELECT k.prefix, k.key_columns INTO other FROM (SELECT t.prefix, t.key_columns WHERE target = rel
-      UNION ALL SELECT o.prefix, o.key_columns FROM etl._tracks_of(target::text) o WHERE o.connection = t.connection) k LIMIT 1;
-    IF NOT FOUND THEN
-      RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s is not tracked, and %s refers to it', mapping ->> 'ref', field),
-        HINT = format('SELECT etl.track(%L, …); first.', mapping ->> 'ref');
-    ELSIF cardinality(other.key_columns) <> 1 THEN
-      RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s has a key of several columns, and %s refers to it by one', mapping ->> 'ref', field),
-        HINT = 'Give an expression that builds its record key: {"sql": "jsonb_build_object(''key'', …)"}.';
-    END IF;
-    RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''key'', %2$L || %1$I::text) END', col, other.prefix);
-  ELSIF mapping ? 'by' THEN
-    RETURN format('CASE WHEN %1$I IS NOT NULL THEN jsonb_build_object(''by'', jsonb_build_object(%2$L, %1$I)) END', col, mapping ->> 'by');
-  END IF;
-  RETURN CASE type WHEN 'json'::regtype THEN format('%I::jsonb', col) WHEN 'bytea'::regtype THEN format('encode(%I, ''base64'')', col) ELSE format('%I', col) END;
-END
-$$;
-COMMENT ON FUNCTION etl._value_expression(etl.tracks, text, jsonb) IS 'One field of a mapping as an SQL expression over the row.';
-
 -- API: Private. The tracks of a table, for whoever may not read them all.
-CREATE FUNCTION etl._tracks_of(tab text) RETURNS SETOF etl.tracks
+CREATE FUNCTION etl._tracks_of(rel regclass) RETURNS SETOF etl.tracks
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
-AS $$ SELECT t.* FROM etl.tracks t WHERE to_regclass(t.tab) = to_regclass($1) $$;
-COMMENT ON FUNCTION etl._tracks_of(text) IS 'The tracks of a table.';
-ALTER FUNCTION etl._tracks_of(text) OWNER TO etl_worker;
+AS $$ SELECT t.* FROM etl.tracks t WHERE etl._table(t.tab) = $1 $$;
+COMMENT ON FUNCTION etl._tracks_of(regclass) IS 'The tracks of a table.';
+ALTER FUNCTION etl._tracks_of(regclass) OWNER TO etl_worker;
 
 -- API: Private. Whether the rows that were there before are on their way: then an update need say no more than what changed.
 CREATE FUNCTION etl._is_backfilled(track int) RETURNS bool
@@ -128,55 +72,28 @@ CREATE FUNCTION etl._capture_source(t etl.tracks, OUT capture text, OUT backfill
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  rel regclass := t.tab::regclass;
-  -- It goes with every row that writes values.
+  rel regclass := etl._table(t.tab);
+  p record;
   context jsonb := CASE WHEN t.context IS NULL THEN '{}' ELSE jsonb_build_object('_context', t.context) END;
   filter text := coalesce(' WHERE (' || t.condition || ')', '');
   and_filter text := coalesce(' AND (' || t.condition || ')', '');
-  -- A record that was archived for its row's sake comes back with it.
-  constants text := ((SELECT coalesce(jsonb_object_agg(f.key, f.value -> 'value'), '{}') FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object' AND f.value ? 'value')
-    || CASE WHEN t.on_delete = 'archive' AND NOT t.fields ? 'active' THEN '{"active": true}'::jsonb ELSE '{}' END || context)::text;
   keys text := (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i));
-  vals text := '';
-  whole text;
-  known text;
-  pairs_of_all text[] := '{}';
-  changed text := '';
-  ours text := '';
-  theirs text := '';
-  n int := 0;
-  f record;
   gone_operation text := CASE t.on_delete WHEN 'delete' THEN '''delete''' WHEN 'archive' THEN '''update''' ELSE 'NULL' END;
   gone_payload text := CASE t.on_delete WHEN 'archive' THEN format('%L::jsonb', '{"active": false}'::jsonb || context) ELSE '''{}''::jsonb' END;
   two_way bool := t.two_way IS NOT NULL;
-  head text := CASE WHEN two_way THEN 'WITH sent AS (' ELSE '' END
-    || format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id);
-  -- What is sent of a two-way record is noted with it.
-  tail text := CASE WHEN two_way THEN format(E' RETURNING id)\n    SELECT array_agg(s.id) INTO ids FROM sent s;\n    PERFORM etl.track_%s_sent(ids);', t.id) ELSE ';' END;
-  stamp text := format('concat(''track:%s:'', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), '':'', left(gen_random_uuid()::text, 18), '':'')', t.id);
+  has_lines bool := t.line_tables <> '{}';
+  head text;
+  tail text;
+  stamp text;
   new_side text;
   old_side text;
   pairs text;
 BEGIN
-  FOR f IN SELECT e.key AS field, etl._value_expression(t, e.key, e.value) AS expression FROM jsonb_each(t.fields) e ORDER BY e.key LOOP
-    CONTINUE WHEN f.expression IS NULL;
-    n := n + 1;
-    vals := vals || format(', %s AS v%s', f.expression, n);
-    pairs_of_all := pairs_of_all || format('%L, n.v%s', f.field, n);
-    -- What a pull wrote is not sent back, and what somebody's trigger made of it is.
-    changed := changed || CASE WHEN n = 1 THEN '' ELSE ' || ' END || format(
-      CASE WHEN two_way THEN 'CASE WHEN CASE WHEN echo -> n.k ? %2$L THEN echo -> n.k -> %2$L <> coalesce(to_jsonb(n.v%1$s), ''null'') ELSE n.v%1$s IS DISTINCT FROM o.v%1$s END'
-        ELSE 'CASE WHEN n.v%1$s IS DISTINCT FROM o.v%1$s' END || ' THEN jsonb_build_object(%2$L, n.v%1$s) ELSE ''{}'' END', n, f.field);
-    ours := ours || format(', n.v%s', n);
-    theirs := theirs || format(', o.v%s', n);
-  END LOOP;
-  whole := format('%L::jsonb || %s', constants, etl._object_expression(pairs_of_all));
-  -- What was there before may have a record that knows more than the row: nothing there is emptied but by somebody who does.
-  known := CASE WHEN two_way THEN format('jsonb_strip_nulls(%s)', whole) ELSE whole END;
-  vals := format('%s AS k%s', etl._key_expression(t.prefix, t.key_columns), vals);
-  new_side := format('(SELECT %s FROM %s WHERE (%s) IN (SELECT %s FROM new_rows)%s) n', vals, t.tab, keys, keys, and_filter);
-  old_side := format('(SELECT %s FROM old_rows%s) o', vals, filter);
-  pairs := format('%s FULL JOIN %s ON n.k = o.k WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%s) IS DISTINCT FROM ROW(0%s)%s', new_side, old_side, ours, theirs,
+  SELECT * INTO p FROM etl._payload_source(t);
+  SELECT * INTO head, tail, stamp FROM etl._sending_source(t);
+  new_side := format('(SELECT %s FROM %s WHERE (%s) IN (SELECT %s FROM new_rows)%s) n', p.vals, t.tab, keys, keys, and_filter);
+  old_side := format('(SELECT %s FROM old_rows%s) o', p.vals, filter);
+  pairs := format('%s FULL JOIN %s ON n.k = o.k WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%s) IS DISTINCT FROM ROW(0%s)%s', new_side, old_side, p.ours, p.theirs,
     CASE WHEN two_way THEN ' OR echo ? n.k' ELSE '' END);
 
   capture := format($src$
@@ -184,23 +101,25 @@ BEGIN
 DECLARE
   -- Of this statement, and of no other.
   stamp text := %1$s;
+  waiting text[];
 %15$s  CASE TG_OP
   WHEN 'INSERT' THEN
     %2$s
     SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s%18$s%16$s
   WHEN 'UPDATE' THEN
     IF etl._is_backfilled(%8$s) THEN
+      %23$s
       %2$s
       SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
-      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s WHEN o.k IS NULL THEN 'upsert' ELSE 'update' END AS operation,
-              CASE WHEN n.k IS NULL THEN %10$s WHEN o.k IS NULL THEN %4$s ELSE %11$s END AS payload
+      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %20$s WHEN o.k IS NULL%21$s THEN 'upsert' ELSE 'update' END AS operation,
+              CASE WHEN n.k IS NULL THEN %10$s WHEN o.k IS NULL THEN %4$s%22$s ELSE %11$s END AS payload
             FROM %12$s) c
       WHERE c.operation IS NOT NULL%17$s%16$s
     ELSE
       -- What was not enqueued before may be new to Odoo: the whole record goes.
       %2$s
       SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
-      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %9$s ELSE 'upsert' END AS operation,
+      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %20$s ELSE 'upsert' END AS operation,
               CASE WHEN n.k IS NULL THEN %10$s ELSE %19$s END AS payload
             FROM %12$s) c
       WHERE c.operation IS NOT NULL%16$s
@@ -213,7 +132,7 @@ DECLARE
   RETURN NULL;
 END
 $src$,
-    stamp, head, t.model, whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, CASE WHEN context = '{}' THEN '' ELSE format('%L::jsonb || ', context) END || coalesce(nullif(changed, ''), '''{}''::jsonb'), pairs,
+    stamp, head, t.model, p.whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, CASE WHEN context = '{}' THEN '' ELSE format('%L::jsonb || ', context) END || p.changed, pairs,
     CASE t.on_delete WHEN 'ignore' THEN 'NULL;' ELSE format('%s
     SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s%s', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side, CASE WHEN two_way THEN ' WHERE NOT coalesce(echo -> o.k ? ''_deleted'', false)' ELSE '' END || tail) END,
     CASE t.on_truncate WHEN 'delete' THEN
@@ -233,33 +152,67 @@ BEGIN
 $two$, t.id) ELSE E'BEGIN\n' END,
     tail, CASE WHEN two_way THEN format(' AND (c.operation <> ''update'' OR c.payload <> %L)', context) ELSE '' END,
     CASE WHEN two_way THEN ' WHERE NOT echo ? ''''' ELSE '' END,
-    CASE WHEN two_way THEN format('CASE WHEN o.k IS NULL THEN %s ELSE %s || %s END', whole, known, coalesce(nullif(changed, ''), '''{}''')) ELSE whole END);
+    CASE WHEN two_way THEN format('CASE WHEN o.k IS NULL THEN %s ELSE %s || %s END', p.whole, p.known, p.changed) ELSE p.whole END,
+    -- A row that leaves the condition because of what somebody did in Odoo: Odoo knows.
+    CASE WHEN two_way THEN format('CASE WHEN NOT echo ? o.k THEN %s END', gone_operation) ELSE gone_operation END,
+    CASE WHEN has_lines THEN ' OR n.k = ANY (waiting)' ELSE '' END, CASE WHEN has_lines THEN ' WHEN n.k = ANY (waiting) THEN ' || p.known ELSE '' END,
+    -- While a record waits to be made, what changes of it goes with its lines, so that all becomes one call.
+    CASE WHEN has_lines THEN format('waiting := ARRAY(SELECT etl.track_%s_waiting(ARRAY(SELECT %s FROM new_rows)));', t.id, etl._key_expression(t.prefix, t.key_columns)) ELSE '' END);
 
   -- Two statements: with "nothing or above" in one, the plan would walk the index from its beginning for each chunk.
-  backfill := format('#variable_conflict use_column' || E'\n' || '%s IF after IS NULL THEN %s ELSE %s END IF; END', CASE WHEN two_way THEN 'DECLARE ids bigint[]; BEGIN' ELSE 'BEGIN' END,
-    etl._chunk_source(t, vals, known, stamp, keys, filter),
-    etl._chunk_source(t, vals, known, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
+  backfill := format($src$
+#variable_conflict use_column
+DECLARE
+  after text[] := CASE WHEN jsonb_typeof($1 -> 'after') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text($1 -> 'after')) END;
+  rows int := ($1 ->> 'rows')::int;
+  sent bigint;
+  last text[];
+  ids bigint[];
+  locked %s[];
+BEGIN
+  IF after IS NULL THEN%s  ELSE%s  END IF;
+  RETURN jsonb_build_object('sent', sent, 'last', last);
+END
+$src$,
+    (SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = t.key_columns [1]),
+    etl._chunk_source(t, p.vals, p.known, stamp, keys, filter),
+    etl._chunk_source(t, p.vals, p.known, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
       (SELECT string_agg(format('(after)[%s]::%s', i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
          FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i) JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k), and_filter)));
   -- Runs the mapping on no row, as the triggers do: what is wrong with it shows now and not when somebody writes.
-  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s) SELECT %2$s, %3$s FROM (SELECT ''{}''::jsonb AS echo) e, %4$s LIMIT 0', t.tab, whole, coalesce(nullif(changed, ''), 'NULL'), pairs);
+  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s) SELECT %2$s, %3$s FROM (SELECT ''{}''::jsonb AS echo) e, %4$s LIMIT 0', t.tab, p.whole, p.changed, pairs);
 END
 $$;
 COMMENT ON FUNCTION etl._capture_source(etl.tracks) IS 'The text of the functions that capture a table''s changes.';
 
--- API: Private. The statement that enqueues one chunk of a table. Its rows are locked, and so as they are now: a change that comes after
--- it is enqueued after it.
+-- API: Private. How a track's functions enqueue: "head" before the SELECT of the rows, "tail" after it, and a "stamp" for their idempotency keys.
+CREATE FUNCTION etl._sending_source(t etl.tracks, OUT head text, OUT tail text, OUT stamp text)
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN t.two_way IS NULL THEN '' ELSE 'WITH sent AS (' END
+      || format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id),
+    -- What is sent of a two-way record is noted with it.
+    CASE WHEN t.two_way IS NULL THEN ';' ELSE format(E' RETURNING id)\n    SELECT array_agg(s.id) INTO ids FROM sent s;\n    PERFORM etl.track_%s_sent(ids);', t.id) END,
+    format('concat(''track:%s:'', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), '':'', left(gen_random_uuid()::text, 18), '':'')', t.id)
+$$;
+COMMENT ON FUNCTION etl._sending_source(etl.tracks) IS 'How a track''s functions enqueue, as text.';
+
+-- API: Private. The statements that enqueue one chunk of a table. Its rows are locked, and so as they are now: a change that comes after
+-- it is enqueued after it. Lines are locked with the row of their record, and are read by a statement that begins when that is done.
 CREATE FUNCTION etl._chunk_source(t etl.tracks, vals text, whole text, stamp text, keys text, filter text) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format($src$
-    WITH chunk AS MATERIALIZED (SELECT * FROM %1$s%2$s ORDER BY %3$s LIMIT rows FOR NO KEY UPDATE),
+  SELECT CASE WHEN t.line_tables = '{}' THEN '' ELSE format(E'\n    locked := ARRAY(SELECT %2$s FROM %1$s%3$s ORDER BY %2$s LIMIT rows FOR NO KEY UPDATE);', t.tab, keys, filter) END || format($src$
+    WITH chunk AS MATERIALIZED (%2$s),
     enqueued AS (
       INSERT INTO etl.track_%13$s (model, operation, payload, idempotency_key, record_key, connection, priority)
       SELECT %5$L, 'upsert', %6$s, %7$s || row_number() OVER (), n.k, %8$L, least(%9$s, -10) FROM (SELECT %10$s FROM chunk) n%4$s
     )
-    SELECT (SELECT count(*) FROM chunk), (SELECT ARRAY[%11$s] FROM chunk ORDER BY %12$s LIMIT 1)%14$s;
-$src$, t.tab, filter, keys, CASE WHEN t.two_way IS NOT NULL THEN ' RETURNING id' ELSE '' END, t.model, whole, stamp, t.connection, t.priority, vals,
+    SELECT %3$s, (SELECT ARRAY[%11$s] FROM chunk ORDER BY %12$s LIMIT 1)%14$s;
+  $src$, t.tab,
+    CASE WHEN t.line_tables = '{}' THEN format('SELECT * FROM %s%s ORDER BY %s LIMIT rows FOR NO KEY UPDATE', t.tab, filter, keys) ELSE format('SELECT * FROM %s WHERE %s = ANY (locked)', t.tab, keys) END,
+    CASE WHEN t.line_tables = '{}' THEN '(SELECT count(*) FROM chunk)' ELSE 'cardinality(locked)' END,
+    CASE WHEN t.two_way IS NOT NULL THEN ' RETURNING id' ELSE '' END, t.model, whole, stamp, t.connection, t.priority, vals,
     (SELECT string_agg(format('%I::text', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
     (SELECT string_agg(format('%I DESC', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)), t.id,
     CASE WHEN t.two_way IS NULL THEN ' INTO sent, last'
@@ -283,16 +236,21 @@ DECLARE
 BEGIN
   PERFORM etl._must_be_set_up();
   -- The mapping runs as the table's owner: it is the owner's to say. (The session's user, for here the function's own rights are in force.)
-  IF NOT pg_has_role(session_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = t.tab::regclass), 'MEMBER') THEN
+  IF NOT pg_has_role(session_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = etl._table(t.tab)), 'MEMBER') THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s belongs to somebody else', t.tab), HINT = 'A table is tracked by its owner.';
-  ELSIF EXISTS (SELECT FROM etl._mirror_of(t.tab)) THEN
+  ELSIF (SELECT count(*) FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object' AND f.value ? 'lines') <> (SELECT count(*) FROM jsonb_object_keys(etl._line_tables(t.fields))) THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = format('a table of lines of %s does not exist', t.tab), HINT = 'Tracks are made by etl.track().';
+  ELSIF EXISTS (SELECT FROM jsonb_each(etl._line_tables(t.fields)) l JOIN pg_class c ON c.oid = (l.value ->> 'rel')::oid
+      WHERE c.relowner <> (SELECT k.relowner FROM pg_class k WHERE k.oid = etl._table(t.tab))) THEN
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('lines of %s belong to somebody else', t.tab), HINT = 'A table and the table of its lines have one owner.';
+  ELSIF EXISTS (SELECT FROM etl._mirror_of(etl._table(t.tab))) THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is a mirror: what is pulled into it would be sent back', t.tab),
       HINT = 'Track the table that people write to.';
   END IF;
   SELECT k.* INTO before FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.tab = t.tab FOR UPDATE;
   IF FOUND THEN
     -- A field that was not sent before is sent with the next backfill; the old rows keep their keys.
-    UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(t.tab::regclass), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
+    UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(etl._table(t.tab)), line_tables = etl._line_tables(t.fields), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
         priority = t.priority, context = t.context, two_way = t.two_way, on_odoo_create = t.on_odoo_create, on_odoo_delete = t.on_odoo_delete,
         backfill_asked_at = CASE WHEN t.two_way IS NULL OR etl._is_same_mapping(k, t) THEN k.backfill_asked_at ELSE now() END,
         backfilled_at = CASE WHEN etl._is_same_mapping(k, t) THEN k.backfilled_at END,
@@ -305,12 +263,12 @@ BEGIN
     END IF;
   ELSE
     -- In step both ways means whole: what is there already goes too.
-    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, on_delete, on_truncate, condition, priority, context, two_way, on_odoo_create, on_odoo_delete, backfill_asked_at, prefix)
-      VALUES (t.connection, t.model, t.tab, t.tab::regclass, t.home, t.key_columns, t.fields, etl._column_numbers(t.tab::regclass), t.on_delete, t.on_truncate, t.condition, t.priority,
+    INSERT INTO etl.tracks (connection, model, tab, rel, home, key_columns, fields, column_numbers, line_tables, on_delete, on_truncate, condition, priority, context, two_way, on_odoo_create, on_odoo_delete, backfill_asked_at, prefix)
+      VALUES (t.connection, t.model, t.tab, etl._table(t.tab), t.home, t.key_columns, t.fields, etl._column_numbers(etl._table(t.tab)), etl._line_tables(t.fields), t.on_delete, t.on_truncate, t.condition, t.priority,
         t.context, t.two_way, t.on_odoo_create, t.on_odoo_delete, CASE WHEN t.two_way IS NOT NULL THEN now() END,
         -- Another table may have had this name, and its records have its keys.
         CASE WHEN EXISTS (SELECT FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.prefix = t.prefix)
-          THEN format('%s#%s:', rtrim(t.prefix, ':'), t.tab::regclass::oid) ELSE t.prefix END)
+          THEN format('%s#%s:', rtrim(t.prefix, ':'), etl._table(t.tab)::oid) ELSE t.prefix END)
       RETURNING * INTO stored;
   END IF;
   PERFORM etl._audit('track', t.tab, to_jsonb(before), to_jsonb(stored));
@@ -331,7 +289,7 @@ DECLARE
   door text;
 BEGIN
   SELECT k.* INTO STRICT t FROM etl.tracks k WHERE k.id = track;
-  SELECT r.rolname INTO owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = t.tab::regclass;
+  SELECT r.rolname INTO owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = etl._table(t.tab);
   EXECUTE format('CREATE OR REPLACE VIEW etl.track_%s AS SELECT model, operation, payload, idempotency_key, record_key, connection, priority, id FROM ops.odoo_outbox '
     'WHERE model = %L AND connection = %L AND starts_with(record_key, %L) AND operation IN (''upsert'', ''update'', ''delete'') '
     'AND NOT payload ?| ''{id,odoo_id}'' WITH CHECK OPTION', t.id, t.model, t.connection, t.prefix);
@@ -354,7 +312,12 @@ BEGIN
     EXECUTE format('COMMENT ON FUNCTION etl.track_%s_sent(bigint[]) IS %L', t.id, format('Notes what the triggers on %s enqueued.', t.tab));
     EXECUTE format('COMMENT ON FUNCTION etl.track_%s_echoes() IS %L', t.id, format('What a pull is writing into %s.', t.tab));
   END IF;
-  FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()'] LOOP
+  IF t.line_tables <> '{}' THEN
+    EXECUTE format('CREATE OR REPLACE FUNCTION etl.track_%s_waiting(keys text[]) RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
+      t.id, format('SELECT etl._waiting(%L, %L, %L, keys)', t.connection, t.model, t.prefix));
+    EXECUTE format('COMMENT ON FUNCTION etl.track_%s_waiting(text[]) IS %L', t.id, format('Those records of %s that wait to be made, whole.', t.tab));
+  END IF;
+  FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()', 'waiting(text[])'] LOOP
     CONTINUE WHEN to_regprocedure(format('etl.track_%s_%s', t.id, door)) IS NULL;
     EXECUTE format('ALTER FUNCTION etl.track_%s_%s OWNER TO etl_worker', t.id, door);
     EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_%s FROM PUBLIC', t.id, door);
@@ -364,14 +327,14 @@ BEGIN
   FOR other IN SELECT DISTINCT r.rolname FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
       WHERE c.oid = format('etl.track_%s', t.id)::regclass AND r.rolname NOT IN ('etl_worker', owner) LOOP
     EXECUTE format('REVOKE ALL ON etl.track_%s FROM %I', t.id, other);
-    FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()'] LOOP
+    FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()', 'waiting(text[])'] LOOP
       IF to_regprocedure(format('etl.track_%s_%s', t.id, door)) IS NOT NULL THEN
         EXECUTE format('REVOKE ALL ON FUNCTION etl.track_%s_%s FROM %I', t.id, door, other);
       END IF;
     END LOOP;
   END LOOP;
   EXECUTE format('REVOKE ALL ON etl.track_%s FROM PUBLIC', t.id);
-  EXECUTE format('GRANT INSERT (model, operation, payload, idempotency_key, record_key, connection, priority), SELECT (id) ON etl.track_%s TO %I', t.id, owner);
+  EXECUTE format('GRANT INSERT (model, operation, payload, idempotency_key, record_key, connection, priority), SELECT (id, operation) ON etl.track_%s TO %I', t.id, owner);
   EXECUTE format('GRANT EXECUTE ON FUNCTION etl._is_backfilled(int) TO %I', owner);
   EXECUTE format('GRANT USAGE ON SCHEMA etl TO %I', owner);
   -- A view's insert takes its defaults with the rights of whoever inserts.
@@ -396,10 +359,14 @@ CREATE FUNCTION etl._capture_functions(t etl.tracks) RETURNS SETOF regprocedure
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT f.found FROM etl._capture_names(t) n
-  CROSS JOIN LATERAL (VALUES (to_regprocedure(n.capture || '()')), (to_regprocedure(n.backfill || '(text[], int)')), (to_regprocedure(n.look || '(jsonb)')),
+  CROSS JOIN LATERAL (VALUES (to_regprocedure(n.capture || '()')), (to_regprocedure(n.backfill || '(jsonb)')), (to_regprocedure(n.look || '(jsonb)')),
     (to_regprocedure(n.apply || '(jsonb)')), (to_regprocedure(n.make || '(jsonb)')), (to_regprocedure(n.remove || '(jsonb)'))) AS f(found)
   JOIN pg_proc p ON p.oid = f.found AND p.prosecdef
   WHERE p.proowner = coalesce((SELECT c.relowner FROM pg_class c WHERE c.oid = t.rel), p.proowner)
+  UNION ALL
+  SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+  WHERE n.nspname = t.home AND starts_with(p.proname, format('etl_lines_%s_', t.id)) AND p.prorettype = 'trigger'::regtype AND p.prosecdef
+    AND p.proowner = coalesce((SELECT c.relowner FROM pg_class c WHERE c.oid = t.rel), p.proowner)
 $$;
 COMMENT ON FUNCTION etl._capture_functions(etl.tracks) IS 'The functions of a track that there are.';
 
@@ -411,12 +378,13 @@ DECLARE
   source record;
   names record;
   inward record;
+  lines record;
   settings text;
   made regprocedure;
   written regprocedure[];
   other name;
   mirror regclass := etl._mirror_table(t.connection, t.model);
-  owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = t.tab::regclass);
+  owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = etl._table(t.tab));
 BEGIN
   SELECT * INTO source FROM etl._capture_source(t);
   SELECT * INTO names FROM etl._capture_names(t);
@@ -424,11 +392,20 @@ BEGIN
   settings := format('SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp SET timezone = ''UTC'' SET datestyle = ''ISO, YMD'' '
     'SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1', t.home);
   EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql %s AS %L', names.capture, settings, source.capture);
-  EXECUTE format('CREATE OR REPLACE FUNCTION %s(after text[], rows int, OUT sent bigint, OUT last text[]) LANGUAGE plpgsql VOLATILE %s AS %L',
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s(asked jsonb) RETURNS jsonb LANGUAGE plpgsql VOLATILE %s AS %L',
     names.backfill, settings, source.backfill);
   EXECUTE format('COMMENT ON FUNCTION %s() IS %L', names.capture, format('Sends changes of %s to Odoo (%s): made by etl.track().', t.tab, t.model));
-  EXECUTE format('COMMENT ON FUNCTION %s(text[], int) IS %L', names.backfill, format('Sends rows of %s that were there before to Odoo (%s): made by etl.track().', t.tab, t.model));
-  written := ARRAY[to_regprocedure(names.capture || '()'), to_regprocedure(names.backfill || '(text[], int)')];
+  EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.backfill, format('Sends rows of %s that were there before to Odoo (%s): made by etl.track().', t.tab, t.model));
+  written := ARRAY[to_regprocedure(names.capture || '()'), to_regprocedure(names.backfill || '(jsonb)')];
+  FOR lines IN SELECT c.capture, c.rel, (etl._lines_source(t, c.field, c.mapping)).capture AS source FROM etl._line_captures(t) c LOOP
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql %s AS %L', lines.capture, settings, lines.source);
+    EXECUTE format('COMMENT ON FUNCTION %s() IS %L', lines.capture, format('Sends changes of %s, which are lines of %s, to Odoo (%s): made by etl.track().', lines.rel, t.tab, t.model));
+    written := written || to_regprocedure(lines.capture || '()');
+  END LOOP;
+  -- Lines that are sent no more, with their triggers.
+  FOR made IN SELECT g FROM etl._capture_functions(t) g JOIN pg_proc p ON p.oid = g WHERE p.prorettype = 'trigger'::regtype AND NOT g = ANY (written) LOOP
+    EXECUTE format('DROP FUNCTION %s CASCADE', made);
+  END LOOP;
   -- Where the mirror is gone, nothing is taken in; what there was stays.
   IF t.two_way IS NOT NULL AND EXISTS (SELECT FROM etl._inward(t, mirror)) THEN
     SELECT * INTO inward FROM etl._two_way_source(t, mirror);
@@ -451,39 +428,40 @@ BEGIN
       EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %I CASCADE', made, other);
     END LOOP;
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
-    IF made <> to_regprocedure(names.capture || '()') THEN
-      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO etl_worker', made);
-    END IF;
   END LOOP;
 END
 $$;
 COMMENT ON FUNCTION etl._write_capture(etl.tracks) IS 'Makes or replaces the functions that capture a table''s changes.';
 
--- API: Private. Puts the triggers on a tracked table and its partitions, and takes them from what is none of them any more, with the
--- rights of whoever calls. A statement fires the triggers of the table that it names, and of no other. Returns how many got them now.
+-- API: Private. Puts the triggers on a tracked table, the tables of its lines and their partitions, and takes them from what is none of
+-- them any more, with the rights of whoever calls. A statement fires the triggers of the table that it names, and of no other. Returns
+-- how many got them now.
 CREATE FUNCTION etl._arm(t etl.tracks) RETURNS int
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   part regclass;
   armed int := 0;
-  capture text := (SELECT n.capture FROM etl._capture_names(t) n);
+  target record;
   g record;
 BEGIN
-  FOR part IN SELECT p.relid FROM pg_partition_tree(t.tab::regclass) p UNION SELECT t.tab::regclass LOOP
-    CONTINUE WHEN EXISTS (SELECT FROM pg_trigger x WHERE x.tgrelid = part AND x.tgname = format('etl_capture_%s_truncate', t.id));
-    EXECUTE format('CREATE TRIGGER etl_capture_%s_insert AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
-    EXECUTE format('CREATE TRIGGER etl_capture_%s_update AFTER UPDATE ON %s REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
-    EXECUTE format('CREATE TRIGGER etl_capture_%s_delete AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
-    EXECUTE format('CREATE TRIGGER etl_capture_%s_truncate AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()', t.id, part, capture);
-    armed := armed + 1;
-  END LOOP;
-  FOR g IN SELECT x.tgrelid::regclass AS tab, x.tgname FROM pg_trigger x
-      WHERE x.tgfoid = to_regprocedure(capture || '()') AND x.tgrelid <> t.tab::regclass
-        AND NOT EXISTS (SELECT FROM pg_partition_tree(t.tab::regclass) p WHERE p.relid = x.tgrelid) LOOP
-    EXECUTE format('DROP TRIGGER %I ON %s', g.tgname, g.tab);
+  FOR target IN SELECT etl._table(t.tab) AS rel, n.capture, format('etl_capture_%s', t.id) AS name FROM etl._capture_names(t) n
+      UNION ALL SELECT c.rel, c.capture, c.name FROM etl._line_captures(t) c WHERE c.rel IS NOT NULL LOOP
+    FOR part IN SELECT p.relid FROM pg_partition_tree(target.rel) p UNION SELECT target.rel LOOP
+      CONTINUE WHEN EXISTS (SELECT FROM pg_trigger x WHERE x.tgrelid = part AND x.tgname = target.name || '_truncate');
+      EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', target.name || '_insert', part, target.capture);
+      EXECUTE format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', target.name || '_update', part, target.capture);
+      EXECUTE format('CREATE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION %s()', target.name || '_delete', part, target.capture);
+      EXECUTE format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()', target.name || '_truncate', part, target.capture);
+      armed := armed + 1;
+    END LOOP;
+    FOR g IN SELECT x.tgrelid::regclass AS tab, x.tgname FROM pg_trigger x
+        WHERE x.tgfoid = to_regprocedure(target.capture || '()') AND x.tgrelid <> target.rel
+          AND NOT EXISTS (SELECT FROM pg_partition_tree(target.rel) p WHERE p.relid = x.tgrelid) LOOP
+      EXECUTE format('DROP TRIGGER %I ON %s', g.tgname, g.tab);
+    END LOOP;
   END LOOP;
   RETURN armed;
 END
 $$;
-COMMENT ON FUNCTION etl._arm(etl.tracks) IS 'Puts the triggers on a tracked table and its partitions.';
+COMMENT ON FUNCTION etl._arm(etl.tracks) IS 'Puts the triggers on a tracked table, its lines and its partitions.';

@@ -29,6 +29,10 @@ CREATE TABLE etl.connection_state (
   last_error_class text,
   last_error text,
   remedy text,
+  -- Why the secret could not be read when that was last tried.
+  secret_error text,
+  -- When the first API key of its user ends.
+  key_ends_at timestamptz,
   run_id bigint
 );
 COMMENT ON TABLE etl.connection_state IS 'What the worker learned of each endpoint: pause, circuit breaker, protocol, last answer.';
@@ -54,7 +58,7 @@ CREATE FUNCTION etl.set_connection(name text, kind text, url text, options jsonb
   LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS 'MODULE_PATHNAME', 'set_connection_wrapper';
 COMMENT ON FUNCTION etl.set_connection(text, text, text, jsonb, text) IS
-  'Makes or replaces a connection. kind: odoo, airbyte, slack, webhook, github, firecrawl. secret is a reference: vault:NAME, env:NAME or file:NAME; a changed url needs it named again.';
+  'Makes or replaces a connection. kind: odoo; slack, webhook, github and smtp are channels for alerts; airbyte and firecrawl are kept for later. secret is a reference: vault:NAME, env:NAME or file:NAME; a changed url needs it named again.';
 
 -- API: Public.
 CREATE FUNCTION etl.test_connection(name text) RETURNS jsonb

@@ -131,14 +131,18 @@ END
 $$;
 COMMENT ON FUNCTION etl._mirror_type(text) IS 'A type, if columns of a mirror may have it.';
 
--- API: Private. The table of that name; NULL where there is none, or the name is none.
+-- API: Private. The table of that name, schema and all; NULL where there is none, or the name is none. It asks for no right on the
+-- schema: whose table it is, and who may do what with it, others decide.
 CREATE FUNCTION etl._table(name text) RETURNS regclass
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  parts text[];
 BEGIN
-  RETURN to_regclass(name);
-EXCEPTION WHEN OTHERS THEN
-  -- Somebody wrote it by hand, or took a right away: it is one mirror's trouble and not everybody's.
+  parts := parse_ident(name);
+  RETURN (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE cardinality(parts) = 2 AND n.nspname = parts [1] AND c.relname = parts [2]);
+EXCEPTION WHEN invalid_parameter_value THEN
+  -- Somebody wrote it by hand: it is one mirror's trouble and not everybody's.
   RETURN NULL;
 END
 $$;
@@ -249,15 +253,15 @@ DECLARE
 BEGIN
   PERFORM etl._must_be_set_up();
   PERFORM etl._connection_must_exist($1);
-  IF etl._is_ours(to_regclass($3)) THEN
+  IF etl._is_ours(etl._table($3)) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_schema_name', MESSAGE = format('%s cannot be a mirror: its schema is not for copies', $3),
       HINT = 'Leave "table" out: a new one is made in schema odoo_raw.';
   END IF;
-  IF EXISTS (SELECT FROM etl._tracks_of($3)) THEN
+  IF EXISTS (SELECT FROM etl._tracks_of(etl._table($3))) THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is tracked: what is pulled into it would be sent back', $3),
       HINT = 'Leave "table" out: the copy gets a table of its own in schema odoo_raw.';
   END IF;
-  SELECT m.* INTO other FROM etl._mirrors() m WHERE m.rel = to_regclass($3) AND (m.connection, m.model) <> ($1, $2);
+  SELECT m.* INTO other FROM etl._mirrors() m WHERE m.rel = etl._table($3) AND (m.connection, m.model) <> ($1, $2);
   IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
       MESSAGE = format('%s is the mirror of %s of connection "%s" already', $3, other.model, other.connection),
@@ -343,7 +347,7 @@ BEGIN
     tab := format('odoo_raw.%I', CASE WHEN $2 IS NULL THEN replace($1, '.', '_') ELSE (parse_ident($2))[2] END);
     PERFORM etl._create_mirror(CASE WHEN $2 IS NULL THEN replace($1, '.', '_') ELSE (parse_ident($2))[2] END, described -> 'columns');
     made := true;
-  ELSIF NOT EXISTS (SELECT FROM etl._mirror_of(tab) o WHERE o.connection = $5 AND o.model = $1) THEN
+  ELSIF NOT EXISTS (SELECT FROM etl._mirror_of(to_regclass(tab)) o WHERE o.connection = $5 AND o.model = $1) THEN
     PERFORM etl._adopt_mirror(to_regclass(tab), described -> 'columns');
   END IF;
   PERFORM etl._register_mirror($5, $1, tab, coalesce($6, '{}') || jsonb_strip_nulls(jsonb_build_object('fields', to_jsonb($3), 'domain', $4)));
@@ -386,11 +390,11 @@ COMMENT ON FUNCTION etl.unmirror(text, text) IS 'Stops mirroring a model. The ta
 ALTER FUNCTION etl.unmirror(text, text) OWNER TO etl_worker;
 
 -- API: Private. Which mirror a table is, for whoever may not read the configuration.
-CREATE FUNCTION etl._mirror_of(tab text) RETURNS TABLE (connection text, model text)
+CREATE FUNCTION etl._mirror_of(rel regclass) RETURNS TABLE (connection text, model text)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
-AS $$ SELECT m.connection, m.model FROM etl._mirrors() m WHERE m.rel = to_regclass(tab) $$;
-COMMENT ON FUNCTION etl._mirror_of(text) IS 'Which mirror a table is.';
-ALTER FUNCTION etl._mirror_of(text) OWNER TO etl_worker;
+AS $$ SELECT m.connection, m.model FROM etl._mirrors() m WHERE m.rel = $1 $$;
+COMMENT ON FUNCTION etl._mirror_of(regclass) IS 'Which mirror a table is.';
+ALTER FUNCTION etl._mirror_of(regclass) OWNER TO etl_worker;
 
 -- API: Public. The models of the usual deployment. What this Odoo does not have is reported, and holds up nothing.
 CREATE FUNCTION etl.mirror_defaults(connection text DEFAULT 'odoo') RETURNS TABLE (model text, "table" text, status text, detail text)

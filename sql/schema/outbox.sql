@@ -137,13 +137,21 @@ CREATE FUNCTION etl._outbox_inserted() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
-  INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
+  WITH waiting AS (
+    INSERT INTO etl.queue (id, connection, rank, key_hash, due, fresh)
     -- The usual cases are written out: a call of a function of ours for each row costs as much as the row itself.
     SELECT n.id, coalesce(n.connection, 'odoo'), -coalesce(n.priority, 0)::int,
            CASE WHEN n.record_key IS NOT NULL THEN hashtextextended(concat(n.model, E'\x1f', n.record_key), 0)
                 ELSE etl._key_hash(n.model, NULL, n.payload) END,
            CASE WHEN n.next_run_at = now() THEN now() ELSE etl._due(n.next_run_at) END, coalesce(n.next_run_at <= now(), true)
-    FROM new_rows n WHERE n.status = 'queued';
+    FROM new_rows n WHERE n.status = 'queued'),
+  failed AS (INSERT INTO etl.failures (id) SELECT n.id FROM new_rows n WHERE n.status = 'failed' ON CONFLICT DO NOTHING)
+  INSERT INTO etl.counts (connection, model, operation, status, rows)
+    SELECT coalesce(n.connection, 'odoo'), n.model, n.operation, CASE n.status WHEN 'processing' THEN 'queued' ELSE n.status END, count(*) FROM new_rows n GROUP BY 1, 2, 3, 4;
+  -- Where no worker does it.
+  IF random() < 0.001 THEN
+    PERFORM etl._fold_counts();
+  END IF;
   -- A pull is writing to a mirror, and a trigger there enqueues. Whoever says so without a pull stops what is in step anyway.
   IF current_setting('pg_etl.merging', true) = 'on' THEN
     UPDATE ops.odoo_outbox o SET status = 'cancelled', finished_at = now(), last_error = 'an echo: Odoo said so a moment ago'
@@ -208,7 +216,10 @@ CREATE FUNCTION etl._outbox_deleted() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
-  DELETE FROM etl.queue q USING old_rows o WHERE q.id = o.id;
+  WITH waiting AS (DELETE FROM etl.queue q USING old_rows o WHERE q.id = o.id AND o.status = 'queued'),
+  failed AS (DELETE FROM etl.failures f USING old_rows o WHERE f.id = o.id AND o.status = 'failed')
+  INSERT INTO etl.counts (connection, model, operation, status, rows)
+    SELECT coalesce(o.connection, 'odoo'), o.model, o.operation, CASE o.status WHEN 'processing' THEN 'queued' ELSE o.status END, -count(*) FROM old_rows o GROUP BY 1, 2, 3, 4;
   RETURN NULL;
 END
 $$;
@@ -221,6 +232,8 @@ AS $$
 BEGIN
   DELETE FROM etl.queue;
   DELETE FROM etl.holds;
+  DELETE FROM etl.messages;
+  PERFORM etl._recount();
   RETURN NULL;
 END
 $$;
@@ -242,7 +255,7 @@ BEGIN
           last_error = 'cut off while it was being sent: nobody knows whether it took effect',
           finished_at = CASE WHEN o.operation = 'call' AND NOT coalesce(o.payload ? 'unless', false) THEN now() END
       WHERE o.status = 'processing' AND NOT EXISTS (SELECT FROM etl.claims c WHERE c.claim = o.claim)
-      RETURNING o.id, o.connection, o.operation, o.payload, etl._key_hash(o.model, o.record_key, o.payload) AS key)
+      RETURNING o.id, coalesce(o.connection, 'odoo') AS connection, o.operation, o.payload, etl._key_hash(o.model, o.record_key, o.payload) AS key)
   INSERT INTO etl.holds AS h (connection, key_hash, after_id, until, deletes_only)
     SELECT c.connection, c.key, max(c.id), now() + current_setting('etl.unknown_grace')::interval, bool_and(c.operation = 'create' AND etl._is_flat(c.payload))
     FROM cut c WHERE c.key IS NOT NULL AND c.operation <> 'delete' GROUP BY c.connection, c.key
@@ -255,12 +268,13 @@ BEGIN
     FROM ops.odoo_outbox o
     WHERE o.status = 'queued' AND NOT EXISTS (SELECT FROM etl.queue q WHERE q.id = o.id);
   SELECT count(*) INTO rows FROM etl.queue;
+  PERFORM etl._recount();
   INSERT INTO etl.links (connection, model, digest, record_key, odoo_id)
-    SELECT DISTINCT ON (o.connection, o.model, md5(o.record_key))
-           o.connection, o.model, md5(o.record_key)::uuid, o.record_key, o.odoo_id
+    SELECT DISTINCT ON (coalesce(o.connection, 'odoo'), o.model, md5(o.record_key))
+           coalesce(o.connection, 'odoo'), o.model, md5(o.record_key)::uuid, o.record_key, o.odoo_id
     FROM ops.odoo_outbox o
     WHERE o.status = 'done' AND o.record_key IS NOT NULL AND o.odoo_id > 0 AND o.operation <> 'delete'
-    ORDER BY o.connection, o.model, md5(o.record_key), o.id DESC
+    ORDER BY coalesce(o.connection, 'odoo'), o.model, md5(o.record_key), o.id DESC
     ON CONFLICT DO NOTHING;
   PERFORM etl._wake();
   RETURN rows;
@@ -336,7 +350,7 @@ BEGIN
   END IF;
   IF NOT coalesce($2, false) THEN
     SELECT min(o.id) INTO newer FROM ops.odoo_outbox o
-      WHERE o.id > r.id AND o.connection = r.connection AND o.model = r.model AND o.status = 'done'
+      WHERE o.id > r.id AND coalesce(o.connection, 'odoo') = coalesce(r.connection, 'odoo') AND o.model = r.model AND o.status = 'done'
         AND (o.record_key = r.record_key OR r.record_key IS NULL AND o.odoo_id = etl._odoo_id(r.payload));
     IF newer IS NOT NULL THEN
       RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -368,9 +382,9 @@ BEGIN
         -- Nothing that would overwrite newer values; etl.replay(id, force => true) does that one by one.
         -- Two conditions, each of them one hash join.
         AND NOT EXISTS (SELECT FROM ops.odoo_outbox y WHERE y.record_key = o.record_key AND y.model = o.model
-          AND y.connection = o.connection AND y.status = 'done' AND y.id > o.id)
+          AND coalesce(y.connection, 'odoo') = coalesce(o.connection, 'odoo') AND y.status = 'done' AND y.id > o.id)
         AND (o.record_key IS NOT NULL OR NOT EXISTS (SELECT FROM ops.odoo_outbox y WHERE y.odoo_id = etl._odoo_id(o.payload)
-          AND y.model = o.model AND y.connection = o.connection AND y.status = 'done' AND y.id > o.id))
+          AND y.model = o.model AND coalesce(y.connection, 'odoo') = coalesce(o.connection, 'odoo') AND y.status = 'done' AND y.id > o.id))
       ORDER BY o.id LIMIT $5 FOR UPDATE OF o SKIP LOCKED)
   UPDATE ops.odoo_outbox o SET status = 'queued' FROM dead d WHERE o.id = d.id;
   GET DIAGNOSTICS rows = ROW_COUNT;

@@ -130,7 +130,7 @@ DECLARE
   c record;
   found_type text;
 BEGIN
-  IF NOT EXISTS (SELECT FROM etl._mirror_of(rel::text) o WHERE o.connection = $1 AND o.model = $2) OR NOT has_table_privilege('etl_worker', rel, 'INSERT')
+  IF NOT EXISTS (SELECT FROM etl._mirror_of(rel) o WHERE o.connection = $1 AND o.model = $2) OR NOT has_table_privilege('etl_worker', rel, 'INSERT')
       OR etl._is_ours(rel) THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s was not made a mirror by its owner', rel),
       HINT = format('SELECT etl.mirror(%L, ''%s'');', model, rel);
@@ -304,8 +304,11 @@ COMMENT ON FUNCTION etl._end_pull(text, text, bigint, text, text, text, text) IS
 CREATE FUNCTION etl._unpause_mirrors(model text, connection text) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE ops.odoo_sync_config c SET value = c.value - 'paused', updated_at = now() FROM etl._mirrors() m
-  WHERE c.key = etl._mirror_key(m.connection, m.model) AND c.value ? 'paused' AND ($1 IS NULL OR m.model = $1) AND ($2 IS NULL OR m.connection = $2)
+  WITH paused AS MATERIALIZED (
+    SELECT c.key, c.value -> 'paused' AS reason FROM ops.odoo_sync_config c JOIN etl._mirrors() m ON c.key = etl._mirror_key(m.connection, m.model)
+    WHERE c.value ? 'paused' AND ($1 IS NULL OR m.model = $1) AND ($2 IS NULL OR m.connection = $2)),
+  resumed AS (UPDATE ops.odoo_sync_config c SET value = c.value - 'paused', updated_at = now() FROM paused p WHERE c.key = p.key RETURNING p.key, p.reason)
+  SELECT etl._audit('resume_mirror', r.key, jsonb_build_object('paused', r.reason), NULL) FROM resumed r
 $$;
 COMMENT ON FUNCTION etl._unpause_mirrors(text, text) IS 'Lets mirrors be pulled again that a rollback stopped.';
 

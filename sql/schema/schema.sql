@@ -18,7 +18,9 @@ CREATE TABLE etl.instance (
   -- System identifier, database OID and etl.instance. A copy of the database does not match and starts paused.
   fingerprint text NOT NULL,
   setup_version text NOT NULL,
-  setup_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+  setup_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  -- Rows that the outbox called queued when it was last counted and that the queue did not have: they came in behind its triggers' back.
+  unseen bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE etl.instance IS 'Which database this state belongs to: a restored or copied database does not match and starts paused.';
 ALTER TABLE etl.instance ENABLE ROW LEVEL SECURITY;

@@ -3,7 +3,7 @@
 
 -- API: Private.
 CREATE FUNCTION etl._must_be_set_up() RETURNS void
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
   IF NOT etl._is_set_up() THEN
@@ -14,6 +14,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl._must_be_set_up() IS 'Raises 55000 with a HINT until etl.setup() has run.';
+ALTER FUNCTION etl._must_be_set_up() OWNER TO etl_worker;
 
 -- API: Private. The trigger tells: it is what the old tables lack, and it goes with DROP EXTENSION.
 CREATE FUNCTION etl._is_set_up() RETURNS bool
@@ -214,6 +215,10 @@ BEGIN
       AND (new.status, new.connection, new.model, new.record_key, new.priority, new.next_run_at, new.payload)
           IS DISTINCT FROM (old.status, old.connection, old.model, old.record_key, old.priority, old.next_run_at, old.payload))
     EXECUTE FUNCTION etl._outbox_updated();
+  CREATE OR REPLACE TRIGGER etl_outbox_counted AFTER UPDATE OF status, connection, model, operation ON ops.odoo_outbox
+    FOR EACH ROW WHEN ((new.claim IS NULL OR new.claim IS NOT DISTINCT FROM old.claim)
+      AND (new.status, new.connection, new.model, new.operation) IS DISTINCT FROM (old.status, old.connection, old.model, old.operation))
+    EXECUTE FUNCTION etl._outbox_counted();
   CREATE OR REPLACE TRIGGER etl_outbox_deleted AFTER DELETE ON ops.odoo_outbox
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION etl._outbox_deleted();
   CREATE OR REPLACE TRIGGER etl_outbox_truncated AFTER TRUNCATE ON ops.odoo_outbox
@@ -305,7 +310,7 @@ BEGIN
     END IF;
   END LOOP;
   GRANT INSERT ON ops.odoo_outbox TO etl_operator;
-  GRANT DELETE ON ops.odoo_sync_checkpoints TO etl_worker;
+  GRANT DELETE ON ops.odoo_sync_checkpoints, ops.odoo_outbox, ops.odoo_sync_runs TO etl_worker;
   GRANT INSERT, UPDATE, DELETE ON ops.odoo_sync_config TO etl_admin;
 
   PERFORM etl._find_tracked_tables();
@@ -314,6 +319,7 @@ BEGIN
   -- The namespace of external ids must outlive DROP EXTENSION: with another one, a create whose answer was lost would be
   -- sent again under another name. So it is the user's state, not the extension's.
   PERFORM etl._choose_namespace();
+  PERFORM etl._seed_thresholds();
 
   INSERT INTO etl.instance (fingerprint, setup_version) VALUES (etl._fingerprint(), installed)
     ON CONFLICT (singleton) DO UPDATE SET setup_version = excluded.setup_version, setup_at = now();

@@ -1,4 +1,4 @@
--- Tracked tables: which go to Odoo, the rows that they had before, and what follows their names. The triggers are in capture.sql.
+-- Tracked tables: which go to Odoo, the rows that they had before, and their records. The triggers are in capture.sql.
 
 -- API: Public. With the rights of whoever calls, who must own the table.
 CREATE FUNCTION etl.track("table" regclass, model text, fields jsonb, key text[] DEFAULT NULL, connection text DEFAULT 'odoo', on_delete text DEFAULT 'delete',
@@ -13,6 +13,7 @@ DECLARE
   described jsonb;
   f record;
   made regprocedure;
+  other record;
   inward text[];
   odd text;
 BEGIN
@@ -45,10 +46,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('the mirror of %s has no write_date: nobody knows what is newer', $2),
       HINT = 'Let it have one (etl.mirror(…, fields => …)), or choose odoo or local.';
   END IF;
-  -- A bare name is one of the table's own schema.
-  mapping := (SELECT jsonb_object_agg(e.key, CASE WHEN jsonb_typeof(e.value) = 'object' AND e.value ? 'ref'
-      THEN jsonb_set(e.value, '{ref}', to_jsonb(coalesce(etl._qualified(e.value ->> 'ref'), etl._qualified(format('%I.%s', k.nspname, e.value ->> 'ref')), e.value ->> 'ref')))
-      ELSE e.value END) FROM jsonb_each($3) e);
+  mapping := etl._with_references($3, k.nspname);
   t := jsonb_populate_record(NULL::etl.tracks, jsonb_build_object('connection', $5, 'model', $2, 'tab', format('%I.%I', k.nspname, k.relname), 'home', k.nspname,
     'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0), 'two_way', $10, 'context', $11, 'on_odoo_create', $12, 'on_odoo_delete', $13,
     'prefix', format('%s.%s:', k.nspname, k.relname), 'rel', $1::oid));
@@ -62,21 +60,24 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('records of %s cannot be archived', $2), HINT = 'on_delete => ''delete'' or ''ignore''.';
   END IF;
   FOR f IN SELECT e.key AS name, described -> 'fields' -> e.key AS field FROM jsonb_each($3) e LOOP
-    IF f.field IS NULL THEN
-      RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no field %s', $2, f.name),
-        HINT = 'Names of fields are those of Odoo''s database, as developer mode shows them.';
-    ELSIF (f.field -> 'readonly')::bool IS TRUE THEN
-      RAISE EXCEPTION USING ERRCODE = 'generated_always', MESSAGE = format('%s.%s cannot be written: Odoo computes it, or keeps it read-only', $2, f.name),
-        HINT = 'Leave it out.';
-    ELSIF jsonb_typeof($3 -> f.name) = 'object' AND $3 -> f.name ? 'by' AND f.field ->> 'type' <> 'many2one' THEN
-      RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('%s.%s refers to no record: "by" does not fit', $2, f.name),
-        HINT = '"by" is for fields of type many2one.';
+    PERFORM etl._check_field($2, f.name, f.field, $3 -> f.name);
+    mapping := etl._marked(mapping, f.name, f.field);
+    IF jsonb_typeof($3 -> f.name) = 'object' AND $3 -> f.name ? 'lines' THEN
+      mapping := jsonb_set(mapping, ARRAY[f.name], etl._checked_lines(t, f.name, f.field));
     ELSIF f.field ->> 'type' = 'one2many' THEN
       RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s.%s is a list of lines', $2, f.name),
-        HINT = format('Track the table of the lines: SELECT etl.track(…, %L, ''{%s: {"column": "…", "ref": %s}, …}'');', f.field ->> 'relation', to_json(f.field ->> 'relation_field'), to_json(t.tab));
+        HINT = format('Map the table of the lines: {%s: {"lines": "…", "column": "…", "fields": {…}}}; column is the one that names the row of %s.', to_json(f.name), t.tab);
     END IF;
   END LOOP;
+  t := jsonb_populate_record(t, jsonb_build_object('fields', mapping));
+  SELECT c.tab, c.field INTO other FROM etl._lines_elsewhere($5, $2, $1) c;
+  IF FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s are lines of %s already (%s): its rows would be made twice', $1, other.tab, other.field),
+      HINT = format('SELECT etl.untrack(%L); first, or leave %s out of its mapping.', other.tab, other.field);
+  END IF;
 
+  -- Before any row: a worker that waits for one has this lock, which ALTER FUNCTION … DEPENDS ON EXTENSION wants.
+  PERFORM etl._lock_extension();
   t := etl._register_track(t);
   PERFORM etl._make_sink(t.id);
   IF $10 IS NOT NULL THEN
@@ -99,14 +100,14 @@ BEGIN
     END IF;
   END IF;
   EXECUTE (SELECT s.probe FROM etl._capture_source(t) s);
+  FOR f IN SELECT (etl._lines_source(t, c.field, c.mapping)).probe FROM etl._line_captures(t) c LOOP
+    EXECUTE f.probe;
+  END LOOP;
   PERFORM etl._write_capture(t);
   -- They call what goes with the extension, and so they go with it.
   FOR made IN SELECT g FROM etl._capture_functions(t) g LOOP
     EXECUTE format('ALTER FUNCTION %s DEPENDS ON EXTENSION pg_etl', made);
   END LOOP;
-  IF NOT has_schema_privilege('etl_worker', k.nspname, 'USAGE') THEN
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO etl_worker', k.nspname);
-  END IF;
   PERFORM etl._arm(t);
   RETURN jsonb_build_object('track', t.id, 'table', t.tab, 'model', t.model, 'connection', t.connection, 'record_keys', t.prefix || '…',
     'backfilled', t.backfilled_at IS NOT NULL)
@@ -115,7 +116,61 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text, jsonb, text, text) IS
-  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"}, {"column": "…", "ref": "other.table"} or {"column": "…", "by": "code"}. two_way: what the model''s mirror pulls comes back into the table, and "odoo", "local" or "newest" wins a field that both changed; on_odoo_create "insert" makes rows of records that somebody makes there, on_odoo_delete "delete" deletes rows. context: language and companies. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
+  'Sends every change of a table to an Odoo model. fields maps fields of Odoo to "column", {"value": …}, {"sql": "…"}, {"column": "…", "ref": "other.table"}, {"column": "…", "by": "code"} or {"lines": "other.table", "column": "…", "fields": {…}}. two_way: what the model''s mirror pulls comes back into the table, and "odoo", "local" or "newest" wins a field that both changed; on_odoo_create "insert" makes rows of records that somebody makes there, on_odoo_delete "delete" deletes rows. context: language and companies. Calling again changes the mapping. Rows that are there already: SELECT etl.backfill(…).';
+
+-- API: Private. Waits until no worker is in a transaction, and keeps them out of one.
+CREATE FUNCTION etl._lock_extension() RETURNS void
+  LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+  AS 'MODULE_PATHNAME', 'lock_extension_wrapper';
+COMMENT ON FUNCTION etl._lock_extension() IS 'Locks the extension until the transaction ends.';
+
+-- API: Private. A mapping with the whole names of the tables that it refers to: a bare one is of the table's own schema.
+CREATE FUNCTION etl._with_references(fields jsonb, home name) RETURNS jsonb
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_object_agg(e.key, CASE WHEN jsonb_typeof(e.value) = 'object' AND e.value ? 'ref'
+      THEN jsonb_set(e.value, '{ref}', to_jsonb(coalesce(etl._qualified(e.value ->> 'ref'), etl._qualified(format('%I.%s', home, e.value ->> 'ref')), e.value ->> 'ref')))
+      ELSE e.value END) FROM jsonb_each(fields) e
+$$;
+COMMENT ON FUNCTION etl._with_references(jsonb, name) IS 'A mapping with the whole names of the tables that it refers to.';
+
+-- API: Private. A mapping that says which field is given only when a record is made; "field" is what Odoo says of it.
+CREATE FUNCTION etl._marked(fields jsonb, name text, field jsonb) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN field ->> 'writable' = 'once' AND NOT (jsonb_typeof(fields -> name) = 'object' AND fields -> name ?| '{value,lines}')
+    THEN jsonb_set(fields, ARRAY[name], CASE jsonb_typeof(fields -> name) WHEN 'string' THEN jsonb_build_object('column', fields -> name) ELSE fields -> name END || '{"once": true}')
+    ELSE fields END
+$$;
+COMMENT ON FUNCTION etl._marked(jsonb, text, jsonb) IS 'A mapping that says which field is given only when a record is made.';
+
+-- API: Private. Refuses a mapping to a field that cannot be written so; "field" is what Odoo says of it.
+CREATE FUNCTION etl._check_field(model text, name text, field jsonb, mapping jsonb) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF field IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no field %s', model, name),
+      HINT = 'Names of fields are those of Odoo''s database, as developer mode shows them.';
+  ELSIF field ->> 'writable' = 'never' THEN
+    RAISE EXCEPTION USING ERRCODE = 'generated_always', MESSAGE = format('%s.%s cannot be written: Odoo computes it, or keeps it read-only', model, name),
+      HINT = 'Leave it out.';
+  ELSIF jsonb_typeof(mapping) = 'object' AND mapping ? 'by' AND field ->> 'type' <> 'many2one' THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('%s.%s refers to no record: "by" does not fit', model, name),
+      HINT = '"by" is for fields of type many2one.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION etl._check_field(text, text, jsonb, jsonb) IS 'Refuses a mapping to a field that cannot be written so.';
+
+-- API: Private. The tracks that send a table's rows to this model as lines of their records.
+CREATE FUNCTION etl._lines_elsewhere(connection text, model text, rel regclass) RETURNS TABLE (tab text, field text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+  SELECT k.tab, f.key FROM etl.tracks k CROSS JOIN LATERAL jsonb_each(k.fields) f
+  WHERE k.connection = $1 AND jsonb_typeof(f.value) = 'object' AND f.value ? 'fields' AND f.value ->> 'model' = $2 AND etl._table(f.value ->> 'lines') = $3
+$$;
+COMMENT ON FUNCTION etl._lines_elsewhere(text, text, regclass) IS 'The tracks that send a table''s rows as lines.';
 
 -- API: Private. The columns that name a row: those given, or the primary key; never null and unique.
 CREATE FUNCTION etl._checked_key(rel regclass, given text[]) RETURNS text[]
@@ -158,7 +213,7 @@ DECLARE
   stopped int := 0;
 BEGIN
   PERFORM etl._must_be_set_up();
-  FOR t IN SELECT k.* FROM etl._tracks_of($1::text) k WHERE ($2 IS NULL OR k.model = $2) AND ($3 IS NULL OR k.connection = $3) LOOP
+  FOR t IN SELECT k.* FROM etl._tracks_of($1) k WHERE ($2 IS NULL OR k.model = $2) AND ($3 IS NULL OR k.connection = $3) LOOP
     -- With its triggers.
     FOR made IN SELECT g FROM etl._capture_functions(t) g LOOP
       EXECUTE format('DROP FUNCTION %s CASCADE', made);
@@ -184,11 +239,11 @@ BEGIN
   SELECT k.* INTO t FROM etl.tracks k WHERE k.id = track;
   IF NOT FOUND THEN
     RETURN;
-  ELSIF to_regclass(t.tab) IS NOT NULL AND EXISTS (SELECT FROM pg_trigger g WHERE g.tgname = format('etl_capture_%s_insert', track) AND g.tgrelid = to_regclass(t.tab)) THEN
+  ELSIF EXISTS (SELECT FROM pg_trigger g WHERE g.tgname = format('etl_capture_%s_insert', track) AND g.tgrelid = etl._table(t.tab)) THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('%s is still tracked', t.tab), HINT = format('SELECT etl.untrack(%L);', t.tab);
   END IF;
   EXECUTE format('DROP VIEW IF EXISTS etl.track_%s', track);
-  EXECUTE format('DROP FUNCTION IF EXISTS etl.track_%1$s_keys(), etl.track_%1$s_sent(bigint[]), etl.track_%1$s_echoes()', track);
+  EXECUTE format('DROP FUNCTION IF EXISTS etl.track_%1$s_keys(), etl.track_%1$s_sent(bigint[]), etl.track_%1$s_echoes(), etl.track_%1$s_waiting(text[])', track);
   PERFORM etl._delete_track(track);
 END
 $$;
@@ -221,7 +276,7 @@ BEGIN
   PERFORM etl._must_be_set_up();
   WITH begun AS (
     UPDATE etl.tracks t SET backfill_asked_at = now(), backfill_after = NULL, backfilled_rows = 0, backfill_error = NULL, backfill_not_before = NULL
-      WHERE to_regclass(t.tab) = $1 AND ($2 IS NULL OR t.model = $2) AND ($3 IS NULL OR t.connection = $3) RETURNING t.*)
+      WHERE etl._table(t.tab) = $1 AND ($2 IS NULL OR t.model = $2) AND ($3 IS NULL OR t.connection = $3) RETURNING t.*)
   SELECT jsonb_agg(jsonb_build_object('track', b.id, 'model', b.model, 'connection', b.connection)) INTO asked FROM begun b;
   IF asked IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s is not tracked', $1), HINT = format('SELECT etl.track(%L, …); first.', $1);
@@ -241,6 +296,7 @@ CREATE FUNCTION etl._backfill_chunk(chunk int, most_waiting bigint) RETURNS text
 AS $$
 DECLARE
   t etl.tracks;
+  answer jsonb;
   done record;
   waits bool := false;
 BEGIN
@@ -253,7 +309,15 @@ BEGIN
       CONTINUE;
     END IF;
     BEGIN
-      EXECUTE format('SELECT sent, last FROM %s($1, $2)', (SELECT etl._sound(t, n.backfill) FROM etl._capture_names(t) n)) INTO done USING t.backfill_after, chunk;
+      -- Nothing is put off inside of it.
+      SET CONSTRAINTS ALL IMMEDIATE;
+      answer := etl._as_owner(t.id, 'backfill', jsonb_build_object('after', t.backfill_after, 'rows', chunk));
+      IF answer IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('the functions that etl.track() made for %s are not what they were', t.tab),
+          HINT = format('Call etl.track(%L, %L, …) again.', t.tab, t.model);
+      END IF;
+      SELECT (a ->> 'sent')::bigint AS sent, CASE WHEN jsonb_typeof(a -> 'last') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text(a -> 'last')) END AS last INTO done
+        FROM jsonb_array_elements(answer) a;
     EXCEPTION WHEN OTHERS THEN
       UPDATE etl.tracks k SET backfill_error = left(SQLERRM, 500), backfill_not_before = now() + interval '30 s' WHERE k.id = t.id;
       waits := true;
@@ -263,8 +327,8 @@ BEGIN
         backfill_asked_at = CASE WHEN done.sent = chunk THEN k.backfill_asked_at END,
         backfilled_at = CASE WHEN done.sent = chunk THEN k.backfilled_at ELSE now() END, backfill_error = NULL, backfill_not_before = NULL
       WHERE k.id = t.id;
-    IF done.sent < chunk AND t.on_odoo_create = 'insert' THEN
-      -- What is in Odoo already has no row yet.
+    IF done.sent < chunk AND t.two_way IS NOT NULL THEN
+      -- What is in Odoo already has no row yet, and what changed there meanwhile was not taken in.
       UPDATE etl.pulls p SET asked_at = now(), asked_mode = 'full', not_before = NULL WHERE p.connection = t.connection AND p.model = t.model;
     END IF;
     RETURN 'sent';
@@ -280,7 +344,7 @@ CREATE FUNCTION etl.tracked_records("table" regclass, model text DEFAULT NULL, c
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
   SELECT substr(l.record_key, length(t.prefix) + 1), l.odoo_id, etl._external_id(l.connection, l.model, l.record_key), l.model, l.connection
-  FROM etl._tracks_of($1::text) t JOIN etl.links l ON l.connection = t.connection AND l.model = t.model AND starts_with(l.record_key, t.prefix)
+  FROM etl._tracks_of($1) t JOIN etl.links l ON l.connection = t.connection AND l.model = t.model AND starts_with(l.record_key, t.prefix)
   WHERE ($2 IS NULL OR t.model = $2) AND ($3 IS NULL OR t.connection = $3)
 $$;
 COMMENT ON FUNCTION etl.tracked_records(regclass, text, text) IS 'The Odoo id and external id of every row of a tracked table that Odoo has: join it by key.';
@@ -298,161 +362,3 @@ CREATE FUNCTION etl._qualified(tab text) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(tab) $$;
 COMMENT ON FUNCTION etl._qualified(text) IS 'The name of a table with its schema.';
-
--- API: Private. A mapping in which another table is called otherwise.
-CREATE FUNCTION etl._referred(fields jsonb, was text, now_called text) RETURNS jsonb
-  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT jsonb_object_agg(f.key, CASE WHEN jsonb_typeof(f.value) = 'object' AND f.value ->> 'ref' = was THEN jsonb_set(f.value, '{ref}', to_jsonb(now_called)) ELSE f.value END)
-  FROM jsonb_each(fields) f
-$$;
-COMMENT ON FUNCTION etl._referred(jsonb, text, text) IS 'A mapping in which another table is called otherwise.';
-
--- API: Private. A mapping in which a column is called otherwise.
-CREATE FUNCTION etl._renamed(fields jsonb, was text, now_called text) RETURNS jsonb
-  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT jsonb_object_agg(f.key, CASE
-    WHEN jsonb_typeof(f.value) = 'string' AND f.value #>> '{}' = was THEN to_jsonb(now_called)
-    WHEN jsonb_typeof(f.value) = 'object' AND f.value ->> 'column' = was THEN jsonb_set(f.value, '{column}', to_jsonb(now_called))
-    ELSE f.value END)
-  FROM jsonb_each(fields) f
-$$;
-COMMENT ON FUNCTION etl._renamed(jsonb, text, text) IS 'A mapping in which a column is called otherwise.';
-
--- API: Private. A tracked table is called otherwise now, or its columns are.
-CREATE FUNCTION etl._moved_track(track int, tab text, home text, fields jsonb, keys text[]) RETURNS etl.tracks
-  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
-AS $$
-  UPDATE etl.tracks k SET tab = $2, rel = $2::regclass, home = $3, fields = $4, key_columns = $5, column_numbers = etl._column_numbers($2::regclass)
-  WHERE k.id = $1 RETURNING k.*
-$$;
-COMMENT ON FUNCTION etl._moved_track(int, text, text, jsonb, text[]) IS 'Follows a tracked table''s new names.';
-
--- API: Private. Rows came to a tracked table that nobody enqueued.
-CREATE FUNCTION etl._is_not_backfilled(track int) RETURNS void
-  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
-AS $$
-  UPDATE etl.tracks k SET backfilled_at = NULL, backfill_after = NULL, backfill_asked_at = CASE WHEN k.two_way IS NULL THEN k.backfill_asked_at ELSE now() END WHERE k.id = $1
-$$;
-COMMENT ON FUNCTION etl._is_not_backfilled(int) IS 'Notes that a tracked table has rows that were not enqueued.';
-
--- API: Private. After a restore tables have other numbers, and so have their columns.
-CREATE FUNCTION etl._find_tracked_tables() RETURNS void
-  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
-AS $$
-  UPDATE etl.tracks k SET rel = etl._table(k.tab), column_numbers = etl._column_numbers(etl._table(k.tab))
-  WHERE etl._table(k.tab) IS NOT NULL AND k.rel <> etl._table(k.tab)::oid
-$$;
-COMMENT ON FUNCTION etl._find_tracked_tables() IS 'Finds the tracked tables of a restored database by their names.';
-
--- API: Private. Other tracks that refer to it.
-CREATE FUNCTION etl._follow_references(was text, now_called text) RETURNS void
-  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
-AS $$ UPDATE etl.tracks k SET fields = etl._referred(k.fields, $1, $2) WHERE k.fields::text LIKE '%"ref"%' $$;
-COMMENT ON FUNCTION etl._follow_references(text, text) IS 'Follows a tracked table''s new name in the mappings of others.';
-
--- API: Private. A tracked table was altered: a new name is followed, and what would break its triggers is refused, now and not when
--- somebody writes. Text and catalogs only: nothing of the mapping is run with these rights.
-CREATE FUNCTION etl._after_alter() RETURNS event_trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on SET check_function_bodies = off
-AS $$
-DECLARE
-  t etl.tracks;
-  c record;
-  rel regclass;
-  tab text;
-  home text;
-  fields jsonb;
-  keys text[];
-  found_name text;
-BEGIN
-  FOR t IN
-    SELECT k.* FROM etl.tracks k
-    WHERE tg_tag = 'ALTER SCHEMA' OR EXISTS (SELECT FROM pg_event_trigger_ddl_commands() d
-      WHERE d.classid = 'pg_class'::regclass AND (d.objid = k.rel OR EXISTS (SELECT FROM pg_partition_tree(k.rel) p WHERE p.relid = d.objid)
-        OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = d.objid AND g.tgfoid = to_regprocedure(format('%I.etl_capture_%s()', k.home, k.id)))))
-  LOOP
-    rel := t.rel::regclass;
-    tab := etl._qualified(rel::text);
-    -- The functions are where the triggers say, whatever their schema is called now.
-    home := (SELECT n.nspname FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
-             WHERE g.tgrelid = rel AND g.tgname = format('etl_capture_%s_insert', t.id) AND p.proname = format('etl_capture_%s', t.id));
-    -- It is gone, or somebody took its triggers away.
-    CONTINUE WHEN tab IS NULL OR home IS NULL;
-    fields := t.fields;
-    keys := t.key_columns;
-    IF tab <> t.tab THEN
-      PERFORM etl._follow_references(t.tab, tab);
-      fields := etl._referred(fields, t.tab, tab);
-    END IF;
-    FOR c IN SELECT e.key AS col, e.value::int2 AS number FROM jsonb_each_text(t.column_numbers) e LOOP
-      -- A restored table has other numbers: what still has its name was not renamed.
-      CONTINUE WHEN etl._has_column(rel, c.col);
-      found_name := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum = c.number AND NOT a.attisdropped);
-      -- One that nothing uses may go; one in an expression cannot be followed.
-      IF etl._expressions(t) ~ ('\y' || regexp_replace(c.col, '([^[:alnum:]_])', '\\\1', 'g') || '\y') OR (found_name IS NULL AND etl._uses(t, c.col)) THEN
-        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
-          MESSAGE = format('column %s of %s is sent to Odoo (%s)', c.col, rel, t.model),
-          HINT = format('SELECT etl.untrack(%L, %L); first, and track it again as it is then.', tab, t.model);
-      END IF;
-      CONTINUE WHEN found_name IS NULL;
-      fields := etl._renamed(fields, c.col, found_name);
-      keys := array_replace(keys, c.col, found_name);
-    END LOOP;
-    t := etl._moved_track(t.id, tab, home, fields, keys);
-    PERFORM etl._make_sink(t.id);
-    PERFORM etl._write_capture(t);
-    -- A new partition is empty, and one that is attached may have rows.
-    IF etl._arm(t) > 0 AND tg_tag <> 'CREATE TABLE' THEN
-      PERFORM etl._is_not_backfilled(t.id);
-    END IF;
-  END LOOP;
-END
-$$;
-COMMENT ON FUNCTION etl._after_alter() IS 'Follows a tracked table''s new names and refuses to let go of columns that are sent to Odoo.';
-
--- API: Private. The columns of a table and their numbers, which stay when they are renamed.
-CREATE FUNCTION etl._column_numbers(rel regclass) RETURNS jsonb
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT coalesce(jsonb_object_agg(a.attname, a.attnum), '{}') FROM pg_attribute a WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped $$;
-COMMENT ON FUNCTION etl._column_numbers(regclass) IS 'The columns of a table and their numbers.';
-
--- API: Private. The expressions of a track, as one text to look for names in.
-CREATE FUNCTION etl._expressions(t etl.tracks) RETURNS text
-  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT concat_ws(' ', t.condition, (SELECT string_agg(f.value ->> 'sql', ' ') FROM jsonb_each(t.fields) f WHERE jsonb_typeof(f.value) = 'object')) $$;
-COMMENT ON FUNCTION etl._expressions(etl.tracks) IS 'The expressions of a track as one text.';
-
--- API: Private. Whether a track sends a column, or names rows by it.
-CREATE FUNCTION etl._uses(t etl.tracks, col text) RETURNS bool
-  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT col = ANY (t.key_columns) OR EXISTS (SELECT FROM jsonb_each(t.fields) f
-    WHERE CASE jsonb_typeof(f.value) WHEN 'string' THEN f.value #>> '{}' WHEN 'object' THEN f.value ->> 'column' END = col)
-$$;
-COMMENT ON FUNCTION etl._uses(etl.tracks, text) IS 'Whether a track sends a column, or names rows by it.';
-
--- API: Private. A tracked table was dropped: so is its track. What is enqueued still goes.
-CREATE FUNCTION etl._after_table_drop() RETURNS event_trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
-AS $$
-DECLARE
-  t etl.tracks;
-  made regprocedure;
-BEGIN
-  FOR t IN SELECT k.* FROM pg_event_trigger_dropped_objects() d JOIN etl.tracks k ON k.tab = format('%I.%I', d.schema_name, d.object_name)
-      WHERE d.object_type = 'table' LOOP
-    FOR made IN SELECT g FROM etl._capture_functions(t) g LOOP
-      EXECUTE format('DROP FUNCTION %s CASCADE', made);
-    END LOOP;
-    PERFORM etl._forget_track(t.id);
-  END LOOP;
-END
-$$;
-COMMENT ON FUNCTION etl._after_table_drop() IS 'Forgets the tracks of a table that was dropped.';
-
-CREATE EVENT TRIGGER pg_etl_after_alter ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION etl._after_alter();
-COMMENT ON EVENT TRIGGER pg_etl_after_alter IS 'Follows the names of tracked tables and columns; refuses to drop a column that is sent to Odoo.';
-CREATE EVENT TRIGGER pg_etl_after_table_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED') EXECUTE FUNCTION etl._after_table_drop();
-COMMENT ON EVENT TRIGGER pg_etl_after_table_drop IS 'Forgets the tracks of a table that was dropped.';

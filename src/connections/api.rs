@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pg_etl_core::channel;
 use pg_etl_core::odoo::Endpoint;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -10,7 +11,15 @@ use super::secret::{NoReference, Reference};
 use crate::error::{complain, spi_failed};
 use crate::worker::{Errand, run_errand};
 
-const KINDS: [&str; 6] = ["odoo", "airbyte", "slack", "webhook", "github", "firecrawl"];
+const KINDS: [&str; 7] = [
+    "odoo",
+    "airbyte",
+    "slack",
+    "webhook",
+    "github",
+    "smtp",
+    "firecrawl",
+];
 const EXAMPLE: &str = "SELECT etl.set_connection('odoo', 'odoo', 'https://erp.example.com', '{\"database\": \"prod\", \"login\": \"etl\"}', secret => 'vault:odoo_api_key');";
 
 #[pg_extern(sql = false)]
@@ -102,6 +111,18 @@ fn check_name(name: &str, kind: &str) {
 }
 
 fn check_endpoint(kind: &str, url: &str, options: &Value) {
+    if let Some(channel) = channel::Kind::from_name(kind) {
+        if let Err(error) = channel::Options::parse(channel, url, options) {
+            complain(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                error.message,
+            )
+            .hint(error.hint)
+            .hide_statement()
+            .raise();
+        }
+        return;
+    }
     let of_odoo = if kind == "odoo" {
         options.clone()
     } else {

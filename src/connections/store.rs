@@ -1,5 +1,6 @@
 //! Connections in SQL: what the worker reads of them and writes about them.
 
+use pg_etl_core::channel::Kind;
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use serde_json::Value;
@@ -7,6 +8,8 @@ use serde_json::Value;
 /// One connection and what there is to do for it.
 pub struct Look {
     pub name: String,
+    /// `None`: an Odoo.
+    pub channel: Option<Kind>,
     pub url: String,
     pub options: Value,
     /// A reference, never a secret.
@@ -25,13 +28,16 @@ pub struct Look {
     pub held_for: Option<f64>,
 }
 
-/// Looks at every Odoo connection. Inside a transaction.
+/// Kinds of connections that rows are delivered to.
+const KINDS: [&str; 5] = ["odoo", "slack", "webhook", "github", "smtp"];
+
+/// Looks at every connection that rows are delivered to. Inside a transaction.
 pub fn look() -> Vec<Look> {
     let result = Spi::connect(|client| {
         let table = client.select(
             include_str!("../../sql/queries/look.sql"),
             None,
-            &["odoo".into()],
+            &[KINDS.map(str::to_owned).to_vec().into()],
         )?;
         table
             .map(|tuple| read_look(&tuple))
@@ -43,6 +49,9 @@ pub fn look() -> Vec<Look> {
 fn read_look(tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Look> {
     Ok(Look {
         name: tuple["name"].value::<String>()?.unwrap_or_default(),
+        channel: tuple["kind"]
+            .value::<String>()?
+            .and_then(|kind| Kind::from_name(&kind)),
         url: tuple["url"].value::<String>()?.unwrap_or_default(),
         options: tuple["options"]
             .value::<pgrx::JsonB>()?
@@ -103,6 +112,40 @@ pub fn learn(connection: &str, lesson: &Lesson) {
     result.unwrap_or_else(|error| crate::error::spi_failed(error));
 }
 
+/// Tries whether the secret of each connection can be read, and writes down why not. Inside a transaction.
+pub fn try_secrets() {
+    let result = Spi::connect(|client| {
+        let query = "SELECT c.name, c.secret FROM etl.connections c WHERE c.secret IS NOT NULL ORDER BY c.name";
+        let table = client.select(query, None, &[])?;
+        table
+            .map(|tuple| {
+                Ok((
+                    tuple.get::<String>(1)?.unwrap_or_default(),
+                    tuple.get::<String>(2)?.unwrap_or_default(),
+                ))
+            })
+            .collect::<pgrx::spi::Result<Vec<_>>>()
+    });
+    for (name, reference) in result.unwrap_or_else(|error| crate::error::spi_failed(error)) {
+        let error = super::secret::read(&reference).err();
+        let noted = Spi::run_with_args(
+            "INSERT INTO etl.connection_state AS s (connection, secret_error) VALUES ($1, $2)
+             ON CONFLICT (connection) DO UPDATE SET secret_error = excluded.secret_error WHERE s.secret_error IS DISTINCT FROM excluded.secret_error",
+            &[name.into(), error.into()],
+        );
+        noted.unwrap_or_else(|error| crate::error::spi_failed(error));
+    }
+}
+
+/// Keeps when the first key of a connection's user ends, of those that have not ended. Inside a transaction.
+pub fn keep_key_ends(connection: &str, ends: Vec<String>) {
+    let result = Spi::run_with_args(
+        "UPDATE etl.connection_state s SET key_ends_at = (SELECT min((e || '+00')::timestamptz) FROM unnest($2) e WHERE (e || '+00')::timestamptz > now()) WHERE s.connection = $1",
+        &[connection.into(), ends.into()],
+    );
+    result.unwrap_or_else(|error| crate::error::spi_failed(error));
+}
+
 /// Where this database is a copy of the one its state speaks of, pauses everything and derives the queue anew. Inside a transaction.
 pub fn move_in() -> bool {
     let copy = Spi::get_one::<bool>("SELECT etl._move_in()");
@@ -127,6 +170,15 @@ pub fn known_fields(connection: &str) -> Vec<(String, Value)> {
             .collect::<pgrx::spi::Result<Vec<_>>>()
     });
     result.unwrap_or_else(|error| crate::error::spi_failed(error))
+}
+
+/// Whether the fields of one of these models are kept. Inside a transaction.
+pub fn has_fields(connection: &str, models: Vec<String>) -> bool {
+    let found = Spi::get_one_with_args::<bool>(
+        "SELECT EXISTS (SELECT FROM etl.model_fields WHERE connection = $1 AND model = ANY ($2) AND fetched_at > now() - interval '1 day')",
+        &[connection.into(), models.into()],
+    );
+    found.unwrap_or_else(|error| crate::error::spi_failed(error)) == Some(true)
 }
 
 /// Keeps field descriptions for the next worker and for `etl.explain()`. Inside a transaction.

@@ -1,6 +1,7 @@
 //! Is everything in step? Signals by SQL, the verdict by `pg_etl_core::health`. Never calls the network.
 
-use pg_etl_core::health::{Finding, Signals, overall, report};
+use pg_etl_core::health::{Finding, Signals, THRESHOLDS, overall, report};
+use pg_etl_core::metrics::Measures;
 use pgrx::prelude::*;
 use serde_json::json;
 
@@ -40,10 +41,15 @@ fn signals() -> Signals {
     })
 }
 
+/// How every component is, worst first.
+pub fn findings() -> Vec<Finding> {
+    report(&signals())
+}
+
 /// For programs.
 #[pg_extern(sql = false)]
 fn health() -> pgrx::JsonB {
-    let findings = report(&signals());
+    let findings = findings();
     let checks: serde_json::Map<_, _> = findings
         .iter()
         .map(|finding| {
@@ -76,7 +82,7 @@ fn health_report() -> TableIterator<
     ),
 > {
     let at = now();
-    TableIterator::new(report(&signals()).into_iter().map(move |finding| {
+    TableIterator::new(findings().into_iter().map(move |finding| {
         let Finding {
             component,
             status,
@@ -93,6 +99,49 @@ fn health_report() -> TableIterator<
             detail,
             Some(remedy).filter(|remedy| !remedy.is_empty()),
             at,
+        )
+    }))
+}
+
+/// For a Prometheus.
+#[pg_extern(sql = false)]
+fn metrics() -> String {
+    crate::setup::must_be_set_up();
+    let measured = one::<pgrx::JsonB>(include_str!("../../sql/queries/metrics.sql"), &[]);
+    let measured = serde_json::from_value(measured.map(|json| json.0).unwrap_or_default());
+    let measures: Measures = measured.unwrap_or_else(|error| {
+        complain(
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            format!("the measures could not be read: {error}"),
+        )
+        .raise()
+    });
+    pg_etl_core::metrics::render(&measures, &findings())
+}
+
+/// The thresholds as they are delivered.
+#[pg_extern(sql = false)]
+#[allow(
+    clippy::type_complexity,
+    reason = "the columns, as pgrx wants them: in place"
+)]
+fn default_thresholds() -> TableIterator<
+    'static,
+    (
+        name!(component, String),
+        name!(warn, Option<f64>),
+        name!(fail, Option<f64>),
+        name!(unit, String),
+        name!(is_floor, bool),
+    ),
+> {
+    TableIterator::new(THRESHOLDS.iter().map(|known| {
+        (
+            known.component.to_owned(),
+            known.limits.warn,
+            known.limits.fail,
+            known.unit.name().to_owned(),
+            known.is_floor,
         )
     }))
 }

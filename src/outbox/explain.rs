@@ -24,7 +24,7 @@ fn explain(outbox_id: i64) -> pgrx::JsonB {
     };
     let look = connections::look()
         .into_iter()
-        .find(|look| look.name == connection);
+        .find(|look| look.name == connection && look.channel.is_none());
     let Some(look) = look else {
         complain(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,

@@ -96,6 +96,32 @@ pub fn queued() -> Vec<i64> {
     one("SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM etl.queue")
 }
 
+/// The counts are what counting says.
+pub fn counted() {
+    let miscounted: i64 = one(
+        "SELECT count(*) FROM (SELECT connection, model, operation, CASE status WHEN 'processing' THEN 'queued' ELSE status END AS status, count(*) AS rows
+                               FROM ops.odoo_outbox GROUP BY 1, 2, 3, 4) o
+         FULL JOIN (SELECT connection, model, operation, status, sum(rows) AS rows FROM etl.counts GROUP BY 1, 2, 3, 4 HAVING sum(rows) <> 0) c
+           USING (connection, model, operation, status)
+         WHERE o.rows IS DISTINCT FROM c.rows",
+    );
+    assert_eq!(
+        miscounted, 0,
+        "what etl.counts says otherwise than the outbox"
+    );
+    let given_up: bool = one(
+        "SELECT (SELECT array_agg(id ORDER BY id) FROM etl.failures) IS NOT DISTINCT FROM (SELECT array_agg(id ORDER BY id) FROM ops.odoo_outbox WHERE status = 'failed')",
+    );
+    assert!(given_up, "etl.failures are the dead letters");
+}
+
+/// Takes back what dead workers held; the counts are right then too.
+pub fn recover(own: i64) -> Tally {
+    let tally = store::recover(own);
+    counted();
+    tally
+}
+
 pub fn status(id: i64) -> String {
     one(&format!(
         "SELECT status FROM ops.odoo_outbox WHERE id = {id}"
@@ -157,6 +183,7 @@ impl Hand {
         let rows: Vec<(i64, &Settled)> = settled.iter().map(|row| (claim, row)).collect();
         let remaining = [Remaining { claim, ..remaining }];
         let tallies = store::settle(&mut self.statements, &rows, &remaining);
+        counted();
         let tally = tallies.into_iter().find(|(of, _)| *of == claim);
         tally.map(|(_, tally)| tally).unwrap_or_default()
     }

@@ -15,6 +15,7 @@ mod tests {
 
     fn lane(has_fresh: bool, due_in: Option<f64>) -> Lane {
         Lane::new(Look {
+            channel: None,
             name: "odoo".to_owned(),
             url: "http://127.0.0.1:9".to_owned(),
             options: serde_json::Value::Null,

@@ -7,7 +7,7 @@ mod tests {
     use pgrx::prelude::*;
 
     use crate::tests::ground::{
-        Hand, delivered, insert, insert_row, one, queued, run, set_up, status,
+        Hand, counted, delivered, insert, insert_row, one, queued, run, set_up, status,
     };
 
     /// The queue is exactly what the outbox says, row by row.
@@ -19,6 +19,7 @@ mod tests {
              WHERE (o.id, o.connection, o.rank, o.key, o.next_run_at) IS DISTINCT FROM (q.id, q.connection, q.rank, q.key_hash, q.due)",
         );
         assert_eq!(difference, 0, "rows that differ between outbox and queue");
+        counted();
     }
 
     #[pg_test]
@@ -77,6 +78,40 @@ mod tests {
             assert_eq!(queued(), [id], "{gone}");
             in_step();
         }
+        // From one of them to another, and what is counted by itself.
+        for change in [
+            "status = 'failed'",
+            "model = 'res.company'",
+            "operation = 'update'",
+            "status = 'done'",
+            "status = 'failed'",
+            "connection = 'other'",
+        ] {
+            run(&format!(
+                "UPDATE ops.odoo_outbox SET {change} WHERE id = {id}"
+            ));
+            in_step();
+        }
+        run("SELECT etl._fold_counts()");
+        in_step();
+        assert_eq!(one::<i64>("SELECT count(*) FROM etl.counts"), 1);
+    }
+
+    #[pg_test]
+    fn what_was_not_counted_is_counted_anew() {
+        set_up();
+        insert(Some("ada"));
+        run("SET LOCAL session_replication_role = replica");
+        insert_row("status => 'failed'");
+        insert_row("status => 'processing'");
+        insert(Some("bob"));
+        run("SET LOCAL session_replication_role = origin");
+        run("SELECT etl._recount()");
+        counted();
+        assert_eq!(one::<i64>("SELECT unseen FROM etl.instance"), 1, "bob");
+        run("SELECT etl._rebuild_queue()");
+        in_step();
+        assert_eq!(one::<i64>("SELECT unseen FROM etl.instance"), 0);
     }
 
     #[pg_test]
@@ -87,6 +122,7 @@ mod tests {
         assert_eq!(queued(), [second]);
         run("DELETE FROM ops.odoo_outbox");
         assert!(queued().is_empty());
+        in_step();
     }
 
     #[pg_test]
@@ -94,8 +130,10 @@ mod tests {
         set_up();
         insert(Some("ada"));
         run("INSERT INTO etl.holds VALUES ('odoo', 1, 1, now() + interval '1 hour')");
+        insert_row("status => 'failed'");
         run("TRUNCATE ops.odoo_outbox");
         assert!(queued().is_empty());
+        in_step();
         assert_eq!(one::<i64>("SELECT count(*) FROM etl.holds"), 0);
         let id = insert(Some("ada"));
         assert_eq!(queued(), [id]);

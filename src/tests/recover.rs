@@ -4,9 +4,8 @@
 mod tests {
     use pgrx::prelude::*;
 
-    use crate::outbox::store::recover;
     use crate::tests::ground::{
-        Hand, NOBODY, delivered, insert, insert_row, one, queued, run, set_up, status,
+        Hand, NOBODY, delivered, insert, insert_row, one, queued, recover, run, set_up, status,
     };
 
     /// A number that no session has, and not [`NOBODY`].

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pg_etl_core::channel::{Channel, Options};
 use pg_etl_core::mirror::{Variants, columns};
 use pg_etl_core::odoo;
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ fn client(connection: &str) -> Result<odoo::Client, String> {
     let prepared = session::transaction(|| {
         let look = connections::look()
             .into_iter()
-            .find(|look| look.name == connection);
+            .find(|look| look.name == connection && look.channel.is_none());
         let Some(look) = look else {
             return Err("the connection does not exist yet (a background worker sees committed settings only), or is not of kind odoo".to_owned());
         };
@@ -83,9 +84,44 @@ fn on_a_thread<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> O
 /// Asks an endpoint how it is.
 pub fn test(connection: &str) -> Value {
     let wrong = |class: &str, message: String| json!({"ok": false, "error": {"class": class, "message": message}});
+    let broken = || wrong("bug", "the test failed inside pg_etl".to_owned());
+    match channel(connection) {
+        Ok(None) => {}
+        Ok(Some(channel)) => {
+            return match on_a_thread(move || channel.probe()) {
+                None => broken(),
+                Some(Err(failure)) => wrong(failure.class.name(), failure.message),
+                Some(Ok(())) => {
+                    json!({"ok": true, "note": "something answers there; SELECT etl.test_alert(…) sends a message"})
+                }
+            };
+        }
+        Err(message) => return wrong("misconfigured", message),
+    }
     match client(connection) {
-        Ok(client) => on_a_thread(move || odoo::test_connection(&client, &[]))
-            .unwrap_or_else(|| wrong("bug", "the test failed inside pg_etl".to_owned())),
+        Ok(client) => {
+            on_a_thread(move || odoo::test_connection(&client, &[])).unwrap_or_else(broken)
+        }
         Err(message) => wrong("misconfigured", message),
     }
+}
+
+/// A channel, ready to be used. `None`: the connection is none.
+fn channel(connection: &str) -> Result<Option<Channel>, String> {
+    let prepared = session::transaction(|| {
+        let mut looks = connections::look().into_iter();
+        let look = looks.find(|look| look.name == connection && look.channel.is_some())?;
+        let secret = look.secret.as_deref().map(secret::read).transpose();
+        Some(secret.map(|secret| (look, secret)))
+    });
+    let Some(prepared) = prepared.map_err(|aborted| aborted.message)? else {
+        return Ok(None);
+    };
+    let (look, secret) = prepared?;
+    let Some(kind) = look.channel else {
+        return Ok(None);
+    };
+    let options = Options::parse(kind, &look.url, &look.options).map_err(|error| error.message)?;
+    let channel = Channel::new(options, secret).map_err(|failure| failure.message)?;
+    Ok(Some(channel))
 }

@@ -1,13 +1,15 @@
 //! Claiming for one connection: how much, from where in the queue, and what to do when it is aborted.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pg_etl_core::breaker::Asked;
+use pg_etl_core::channel::{Kind, Options};
 use pg_etl_core::failure::{ErrorClass, Failure};
-use pg_etl_core::odoo::Endpoint;
+use pg_etl_core::odoo::{Client, Endpoint};
 use pg_etl_core::outbox::walk::RETRY;
-use pg_etl_core::outbox::{Claim, Found, OutboundConfig};
+use pg_etl_core::outbox::{Claim, Found, OutboundConfig, RawRow};
 
 use super::engine::Engine;
 use super::job::Finished;
@@ -22,6 +24,7 @@ use crate::outbox::store::{self, Wanted};
 use crate::runs;
 use crate::two_way;
 
+const AGAIN: &str = "Call etl.set_connection() with what is right, then etl.resume().";
 /// Payload bytes that one connection has in hand: what bounds a worker's memory whatever is in the outbox.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
 /// Claims that one connection has in hand; each waits for its slowest record.
@@ -112,7 +115,9 @@ impl Engine {
         let (owner, statements) = (self.owner, &mut self.statements);
         let mut window = lane.walk.window(rows).1;
         let claimed = transaction(|| {
-            namespace_is_sound(&config)?;
+            if lane.look.channel.is_none() {
+                namespace_is_sound(&config)?;
+            }
             prepare(lane)?;
             let run = runs::open(name);
             // Before the statement whose snapshot must see what the claimer before us did.
@@ -137,6 +142,12 @@ impl Engine {
             let mut claimed = store::claim(statements, &wanted);
             if both_ways {
                 two_way::note_seen(name, &mut claimed.rows);
+            }
+            if let Some(client) = lane.known_client() {
+                learn_kept_fields(name, client, &claimed.rows);
+            }
+            if lane.look.channel.is_some() {
+                crate::alerts::put_in_messages(&mut claimed.rows);
             }
             Ok(Some(claimed))
         });
@@ -234,6 +245,9 @@ pub fn prepare(lane: &mut Lane) -> Result<(), Failure> {
     let misconfigured = |message: String, remedy: &str| {
         Failure::new(ErrorClass::Misconfigured, message).with_remedy(remedy)
     };
+    if let Some(kind) = lane.look.channel {
+        return prepare_channel(lane, kind);
+    }
     let endpoint = Endpoint::parse(&lane.look.url, &lane.look.options).map_err(|error| {
         misconfigured(
             error.message.clone(),
@@ -250,5 +264,33 @@ pub fn prepare(lane: &mut Lane) -> Result<(), Failure> {
         .map_err(|why| misconfigured(why, "Provide the secret, then: SELECT etl.resume();"))?;
     let name = lane.look.name.clone();
     lane.client(endpoint, secret, || connections::known_fields(&name))
-        .map(|_| ())
+}
+
+/// The same for a channel, which may do without a secret.
+fn prepare_channel(lane: &mut Lane, kind: Kind) -> Result<(), Failure> {
+    let misconfigured =
+        |message: String| Failure::new(ErrorClass::Misconfigured, message).with_remedy(AGAIN);
+    let options = Options::parse(kind, &lane.look.url, &lane.look.options)
+        .map_err(|error| misconfigured(error.message))?;
+    let reference = lane.look.secret.as_deref();
+    let secret = reference.map(secret::read).transpose();
+    lane.channel(options, secret.map_err(misconfigured)?)
+}
+
+/// What another session has learned of the fields of models that this one meets for the first time: without it rows of one record would
+/// not be joined. Inside a transaction.
+fn learn_kept_fields(connection: &str, client: &Client, rows: &[RawRow]) {
+    let models: BTreeSet<&str> = rows.iter().map(|row| row.model.as_str()).collect();
+    let unknown: Vec<String> = models
+        .into_iter()
+        .filter(|model| client.known_fields(model).is_none())
+        .map(str::to_owned)
+        .collect();
+    if unknown.is_empty() || !connections::has_fields(connection, unknown) {
+        return;
+    }
+    // Those of their lines, too.
+    for (model, fields) in connections::known_fields(connection) {
+        client.preload_fields(&model, &fields);
+    }
 }

@@ -19,6 +19,7 @@ use super::owner;
 use super::pool::Pool;
 use super::session::{Aborted, transaction, transaction_waiting};
 use super::settling::Unsettled;
+use super::upkeep::Upkeep;
 use crate::connections::store as connections;
 use crate::gucs;
 use crate::mirror::store::Mirror;
@@ -88,6 +89,7 @@ pub struct Engine {
     pub(super) overtaken: BTreeSet<(String, String)>,
     /// When to look for a backfill; `None`: when somebody commits something.
     pub(super) backfill_at: Option<Instant>,
+    upkeep: Upkeep,
     /// Since when the oldest of them waits.
     unsettled_since: Option<Instant>,
     looked_at: Option<Instant>,
@@ -122,6 +124,7 @@ impl Engine {
             two_way: None,
             overtaken: BTreeSet::new(),
             backfill_at: Some(Instant::now()),
+            upkeep: Upkeep::new(),
             unsettled_since: None,
             looked_at: None,
             recover_at: None,
@@ -221,6 +224,15 @@ impl Engine {
                 }
             }
         }
+        // Last: what is to be delivered does not wait for it.
+        if self.duties.upkeep {
+            let is_busy = |lane: &Lane| !lane.claims.is_empty() || lane.is_asking();
+            let is_idle = !more && !self.lanes.values().any(is_busy);
+            more |= self.upkeep.round(is_idle).unwrap_or_else(|aborted| {
+                self.note(Err(aborted));
+                false
+            });
+        }
         if more {
             return Ok(Duration::ZERO);
         }
@@ -238,6 +250,7 @@ impl Engine {
             .chain(settle)
             .chain(look)
             .chain(self.next_duty())
+            .chain(self.upkeep.next().filter(|_| self.duties.upkeep))
             .min();
         Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
     }
@@ -294,6 +307,9 @@ impl Engine {
         }
         self.write_counts(name);
         self.close_run(name)?;
+        if self.duties.upkeep {
+            self.ask_for_keys(name)?;
+        }
         Ok(windows == WINDOWS && self.may_claim(name))
     }
 
@@ -363,7 +379,14 @@ impl Engine {
 
     fn look(&mut self) -> Result<(), Aborted> {
         self.recover();
-        let (looks, config) = transaction(|| (connections::look(), config::read()))?;
+        let (looks, config, has_rules) = transaction(|| {
+            (
+                connections::look(),
+                config::read(),
+                crate::alerts::has_rules(),
+            )
+        })?;
+        self.upkeep.expect_alerts(has_rules);
         self.config = Arc::new(config);
         // A connection that was removed: its rows wait for it to come back, its answers are still settled.
         self.lanes.retain(|name, lane| {
@@ -396,7 +419,7 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(name) else {
             return;
         };
-        let Some(client) = lane.known_client().cloned() else {
+        let Some(target) = lane.target().cloned() else {
             return;
         };
         lane.line.allow(most);
@@ -405,7 +428,7 @@ impl Engine {
                 break;
             };
             lane.line.push(Job {
-                client: Arc::clone(&client),
+                target: target.clone(),
                 connection: name.to_owned(),
                 config: Arc::clone(&self.config),
                 claim,
@@ -425,11 +448,11 @@ impl Engine {
             Ok(()) => {}
             Err(failure) => return self.learn(name, Asked::Probe, Some(&failure)),
         }
-        if let Some(client) = lane.known_client().cloned() {
+        if let Some(target) = lane.target().cloned() {
             lane.probing = true;
             let connection = name.to_owned();
             self.pool
-                .submit(move |emit| emit(job::probe(connection, &client)));
+                .submit(move |emit| emit(job::probe(connection, &target)));
         }
         Ok(())
     }

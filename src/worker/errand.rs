@@ -386,6 +386,7 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
         Duties {
             mirrors: Some(Vec::new()),
             backfills: true,
+            upkeep: false,
         },
     ) {
         Ok(engine) => engine,

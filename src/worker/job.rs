@@ -10,6 +10,7 @@ use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::odoo::{self, Client, DeliverContext};
 use pg_etl_core::outbox::{Batch, OutboundConfig, Outcome};
 
+use super::lane::Target;
 use super::question::Read;
 
 /// What came back from a thread.
@@ -26,6 +27,11 @@ pub enum Finished {
         connection: String,
         result: Result<(), Failure>,
     },
+    /// When the keys of the connection's user end.
+    Keys {
+        connection: String,
+        ends: Result<Vec<String>, Failure>,
+    },
     /// What a mirror asked.
     Read { connection: String, read: Box<Read> },
 }
@@ -41,8 +47,11 @@ pub struct Sent {
 }
 
 /// Asks whether the endpoint answers and lets us in.
-pub fn probe(connection: String, client: &Client) -> Finished {
-    let result = catch_unwind(AssertUnwindSafe(|| odoo::probe(client)));
+pub fn probe(connection: String, target: &Target) -> Finished {
+    let result = catch_unwind(AssertUnwindSafe(|| match target {
+        Target::Odoo(client) => odoo::probe(client),
+        Target::Channel(channel) => channel.probe(),
+    }));
     let result = result.unwrap_or_else(|_| {
         Err(Failure::new(
             ErrorClass::Unreachable,
@@ -52,9 +61,21 @@ pub fn probe(connection: String, client: &Client) -> Finished {
     Finished::Probed { connection, result }
 }
 
+/// Asks how long the keys of the connection's user last.
+pub fn keys(connection: String, client: &Client) -> Finished {
+    let ends = catch_unwind(AssertUnwindSafe(|| odoo::key_ends(client)));
+    let ends = ends.unwrap_or_else(|_| {
+        Err(Failure::new(
+            ErrorClass::Bug,
+            "the question failed inside pg_etl",
+        ))
+    });
+    Finished::Keys { connection, ends }
+}
+
 /// One batch.
 pub struct Job {
-    pub client: Arc<Client>,
+    pub target: Target,
     pub connection: String,
     pub config: Arc<OutboundConfig>,
     pub claim: i64,
@@ -76,8 +97,9 @@ impl Job {
             should_stop: &should_stop,
             divided: &divided,
         };
-        let outcomes = catch_unwind(AssertUnwindSafe(|| {
-            odoo::deliver(&self.client, &self.batch, &context)
+        let outcomes = catch_unwind(AssertUnwindSafe(|| match &self.target {
+            Target::Odoo(client) => odoo::deliver(client, &self.batch, &context),
+            Target::Channel(channel) => channel.deliver(&self.batch, &should_stop),
         }));
         crate::chaos::point(crate::chaos::Point::AfterAnswer);
         // Nobody knows how far it came.

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pg_etl_core::channel::{Channel, Options};
 use pg_etl_core::failure::Failure;
 use pg_etl_core::odoo::{Client, ClientSettings, Endpoint, ProtocolKind};
 use pg_etl_core::outbox::{Batch, Claim, Pace, Walk};
@@ -14,6 +15,32 @@ use super::line::Line;
 use crate::connections::store::Look;
 use crate::gucs;
 use crate::runs::Counts;
+
+/// Where the rows of a connection go; shared with the threads.
+#[derive(Clone)]
+pub enum Target {
+    Odoo(Arc<Client>),
+    Channel(Arc<Channel>),
+}
+
+/// How long after a client is ready its user's keys are asked for: what waits goes first.
+const KEYS_FIRST: Duration = Duration::from_secs(60);
+
+impl Target {
+    fn requests(&self) -> u64 {
+        match self {
+            Self::Odoo(client) => client.requests(),
+            Self::Channel(channel) => channel.requests(),
+        }
+    }
+}
+
+/// What a target was made from.
+#[derive(PartialEq)]
+enum MadeFrom {
+    Endpoint(Endpoint, Secret),
+    Options(Options, Option<Secret>),
+}
 
 /// One connection. Lives as long as the connection is configured.
 pub struct Lane {
@@ -29,17 +56,20 @@ pub struct Lane {
     /// Counts of the run that are not written down yet, and when the last ones were.
     pub counts: Counts,
     pub counted_at: Option<Instant>,
-    client: Option<Arc<Client>>,
+    target: Option<Target>,
     /// Requests of the client that are counted already.
     counted: u64,
     /// What the client was made from.
-    made_from: Option<(Endpoint, Secret)>,
+    made_from: Option<MadeFrom>,
     /// How much the endpoint bears.
     pub pace: Pace,
     /// Calls that wait for a thread.
     pub line: Line,
     /// The open run of one of its mirrors.
     pub intake: Option<Intake>,
+    /// When its user's keys are asked for, and what was answered and is not written down yet.
+    pub keys_at: Option<Instant>,
+    pub key_ends: Option<Result<Vec<String>, Failure>>,
 }
 
 impl Lane {
@@ -54,12 +84,14 @@ impl Lane {
             last_ok_written: None,
             counts: Counts::default(),
             counted_at: None,
-            client: None,
+            target: None,
             counted: 0,
             made_from: None,
             pace: Pace::default(),
             line: Line::default(),
             intake: None,
+            keys_at: None,
+            key_ends: None,
         }
     }
 
@@ -164,36 +196,57 @@ impl Lane {
         endpoint: Endpoint,
         secret: Secret,
         fields: impl FnOnce() -> Vec<(String, serde_json::Value)>,
-    ) -> Result<Arc<Client>, Failure> {
-        let from = (endpoint, secret);
-        if let Some(client) = self
-            .client
-            .as_ref()
-            .filter(|_| self.made_from.as_ref() == Some(&from))
-        {
-            return Ok(Arc::clone(client));
+    ) -> Result<(), Failure> {
+        let from = MadeFrom::Endpoint(endpoint.clone(), secret.clone());
+        if self.made_from.as_ref() == Some(&from) {
+            return Ok(());
         }
         let settings = client_settings(self.look.protocol.as_deref());
-        let client = Arc::new(Client::new(from.0.clone(), from.1.clone(), settings)?);
+        let client = Client::new(endpoint, secret, settings)?;
         for (model, description) in fields() {
             client.preload_fields(&model, &description);
         }
+        self.become_ready(Target::Odoo(Arc::new(client)), from);
+        Ok(())
+    }
+
+    /// The same for a channel.
+    pub fn channel(&mut self, options: Options, secret: Option<Secret>) -> Result<(), Failure> {
+        let from = MadeFrom::Options(options.clone(), secret.clone());
+        if self.made_from.as_ref() == Some(&from) {
+            return Ok(());
+        }
+        let channel = Channel::new(options, secret)?;
+        self.become_ready(Target::Channel(Arc::new(channel)), from);
+        Ok(())
+    }
+
+    fn become_ready(&mut self, target: Target, from: MadeFrom) {
         self.counted = 0;
-        self.client = Some(Arc::clone(&client));
+        self.keys_at = Some(Instant::now() + KEYS_FIRST);
+        self.target = Some(target);
         self.made_from = Some(from);
-        Ok(client)
     }
 
     /// Requests since this was last asked.
     pub fn take_requests(&mut self) -> i64 {
-        let sent = self.client.as_ref().map_or(0, |client| client.requests());
+        let sent = self.target.as_ref().map_or(0, Target::requests);
         let fresh = sent.saturating_sub(self.counted);
         self.counted = sent;
         i64::try_from(fresh).unwrap_or(i64::MAX)
     }
 
+    /// Where its rows go, once that is known.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
+    /// The same, if it is an Odoo.
     pub fn known_client(&self) -> Option<&Arc<Client>> {
-        self.client.as_ref()
+        match self.target.as_ref()? {
+            Target::Odoo(client) => Some(client),
+            Target::Channel(_) => None,
+        }
     }
 
     /// How long until a held key is free or a scheduled row is due, as of the last look.

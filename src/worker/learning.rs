@@ -1,4 +1,4 @@
-//! What answers say about a connection: its circuit, its pauses.
+//! What answers say about a connection: its circuit, its pauses, how long its keys last.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,15 @@ use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::outbox::Outcome;
 
 use super::engine::Engine;
+use super::job;
 use super::lane::OPEN_AT;
 use super::session::{Aborted, transaction};
 use crate::connections::store::{self as connections, Lesson};
 
 /// How often a success is written down for the health report.
 const OK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is asked how long keys last.
+const KEYS_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
 impl Engine {
     /// Writes down what an answer, or its absence, says about the connection, and opens or closes it accordingly.
@@ -74,6 +77,31 @@ impl Engine {
         lane.look.paused |= lesson.pause.is_some();
         if effect == Effect::Close {
             lane.last_ok_written = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Asks, a few times a day, how long the keys of the connection's user last, and writes down what was answered. Whoever may not
+    /// know, or cannot be asked now, is asked again.
+    pub(super) fn ask_for_keys(&mut self, name: &str) -> Result<(), Aborted> {
+        let Some(lane) = self.lanes.get_mut(name) else {
+            return Ok(());
+        };
+        match lane.key_ends.take() {
+            Some(Ok(ends)) => transaction(|| connections::keep_key_ends(name, ends))?,
+            Some(Err(failure)) => pgrx::debug1!(
+                "pg_etl: how long the keys of connection \"{name}\" last is not known: {}",
+                failure.message
+            ),
+            None => {}
+        }
+        if lane.is_open() && lane.keys_at.is_some_and(|at| at <= Instant::now()) {
+            lane.keys_at = Some(Instant::now() + KEYS_EVERY);
+            if let Some(client) = lane.known_client().cloned() {
+                let connection = name.to_owned();
+                self.pool
+                    .submit(move |emit| emit(job::keys(connection, &client)));
+            }
         }
         Ok(())
     }

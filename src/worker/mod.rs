@@ -26,6 +26,7 @@ mod resident;
 mod roster;
 pub mod session;
 mod settling;
+mod upkeep;
 
 pub use errand::{Errand, checked_max_time, run as run_errand};
 pub use lane::client_settings;

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 /// `field4` of SQL's advisory locks is 1 or 2.
 const OWNER_CLASS: u16 = 3;
 const CLAIMER_CLASS: u16 = 4;
+const TURN_CLASS: u16 = 5;
 
 fn advisory(number: u64, class: u16) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
@@ -88,4 +89,17 @@ pub fn become_claimer(connection: &str) -> bool {
         pg_sys::ExclusiveLock as i32,
         false,
     )
+}
+
+/// Whether nobody else does what this number stands for, until the transaction ends.
+#[pg_extern(sql = false)]
+fn take_turn(turn: i32, waits: bool) -> bool {
+    let tag = advisory(u64::from(turn.cast_unsigned()), TURN_CLASS);
+    if !waits {
+        return acquire(&tag, pg_sys::ExclusiveLock as i32, false);
+    }
+    // SAFETY: a lock request inside the caller's transaction, whose end releases the lock; it waits as for any lock, with its
+    // timeouts, its deadlock check and open to cancellation.
+    unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as i32, false, false) };
+    true
 }

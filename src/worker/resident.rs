@@ -140,6 +140,7 @@ impl Resident {
                 Duties {
                     mirrors: None,
                     backfills: true,
+                    upkeep: true,
                 },
             ) {
                 Ok(engine) => self.engine.insert(engine),

@@ -122,6 +122,12 @@ impl Engine {
                 outcomes,
                 call,
             } => (connection, claim, outcomes, call),
+            Finished::Keys { connection, ends } => {
+                if let Some(lane) = self.lanes.get_mut(&connection) {
+                    lane.key_ends = Some(ends);
+                }
+                return None;
+            }
             Finished::Read { connection, read } => {
                 let teaches = self.take_in_read(&connection, *read)?;
                 return Some((connection, Asked::Call, teaches));

@@ -6,17 +6,44 @@ mod mirrors;
 mod outbox;
 mod server;
 mod signals;
+mod thresholds;
 
-use connections::{circuit, no_connection, reachable, unknown_connection};
-use outbox::{dead_letters, oldest_due, outbox, runs, success_rate};
-use server::{setup, version, worker};
+use connections::{api_key, circuit, no_connection, protocol, reachable, unknown_connection};
+use outbox::{dead_letters, latency, oldest_due, outbox, retention, runs, success_rate};
+use server::{bloat, cron, setup, snapshot, version, worker};
 
 pub use finding::{Finding, Status};
-pub use mirrors::SYNC_LAG;
-pub use outbox::{DEPTH, OLDEST_DUE, RUN_AGE, SUCCESS_RATE};
 pub use signals::{
-    ConnectionSignal, DriftSignal, MirrorSignal, Signals, TrackSignal, WorkerSignal,
+    ConflictSignal, ConnectionSignal, CronSignal, DriftSignal, MirrorSignal, Signals,
+    SnapshotSignal, TableSignal, TrackSignal, WorkerSignal,
 };
+pub use thresholds::{Limits, THRESHOLDS, Threshold, Thresholds, Unit, threshold_of};
+
+/// What components are called, or the words that the names of several begin with.
+pub const COMPONENTS: [&str; 22] = [
+    "setup",
+    "version",
+    "worker",
+    "outbox",
+    "oldest due row",
+    "dead letters",
+    "success rate",
+    "delivery latency",
+    "runs",
+    "retention",
+    "bloat",
+    "oldest snapshot",
+    "connections",
+    "connection",
+    "circuit",
+    "protocol",
+    "pg_cron",
+    "sync lag",
+    "schema drift",
+    "conflicts",
+    "backfill",
+    "api key",
+];
 
 /// The findings, worst first; among equals in the order in which one would look.
 #[must_use]
@@ -28,7 +55,11 @@ pub fn report(signals: &Signals) -> Vec<Finding> {
             oldest_due(signals),
             dead_letters(signals),
             success_rate(signals),
+            latency(signals),
             runs(signals),
+            retention(signals),
+            bloat(signals),
+            snapshot(signals),
         ]);
         if signals.connections.is_empty() {
             findings.push(no_connection());
@@ -37,6 +68,8 @@ pub fn report(signals: &Signals) -> Vec<Finding> {
             findings.push(reachable(connection));
             if connection.kind == "odoo" {
                 findings.push(circuit(connection));
+                findings.extend(protocol(signals, connection));
+                findings.extend(api_key(signals, connection));
             }
         }
         findings.extend(
@@ -45,8 +78,14 @@ pub fn report(signals: &Signals) -> Vec<Finding> {
                 .iter()
                 .map(|name| unknown_connection(name)),
         );
-        findings.extend(signals.mirrors.iter().map(mirrors::mirror));
-        findings.extend(mirrors::drift(&signals.drift));
+        findings.extend(cron(signals));
+        let mirrors = signals.mirrors.iter();
+        findings.extend(mirrors.map(|mirror| mirrors::mirror(signals, mirror)));
+        if !signals.mirrors.is_empty() {
+            findings.push(mirrors::drift(signals));
+        }
+        let conflicts = signals.conflicts.into_iter();
+        findings.extend(conflicts.map(|found| mirrors::conflicts(signals, found)));
         findings.extend(signals.stuck_backfills.iter().map(mirrors::backfill));
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.status));

@@ -2,14 +2,17 @@
 //!
 //! Nothing here reads a clock or a random source that it was not given, and nothing but [`http`] does I/O.
 
+pub mod alerts;
 pub mod backoff;
 pub mod breaker;
+pub mod channel;
 #[cfg(feature = "chaos")]
 pub mod chaos;
 pub mod external_id;
 pub mod failure;
 pub mod health;
 pub mod http;
+pub mod metrics;
 pub mod mirror;
 pub mod odoo;
 pub mod outbox;

@@ -15,6 +15,7 @@
 
 mod config;
 mod control;
+pub mod ear;
 mod exception;
 mod fault;
 mod journal;

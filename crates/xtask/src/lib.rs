@@ -16,3 +16,4 @@ pub mod progress;
 pub mod sim;
 pub mod standing;
 pub mod suite;
+pub mod superset;

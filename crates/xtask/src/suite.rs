@@ -23,6 +23,18 @@ const SERVER: &str = "pg_etl-tests";
 /// Those of them that need the real Odoo: not among the targets that run by themselves.
 const REAL_ODOO: &[&str] = &["real_odoo", "real_odoo_credentials"];
 
+/// The one that needs a real Superset and a browser.
+const SUPERSET: &str = "superset";
+
+/// Browsers that the test finds by itself.
+const BROWSERS: &[&str] = &[
+    "google-chrome-stable",
+    "google-chrome",
+    "chromium",
+    "chromium-browser",
+    "chrome",
+];
+
 /// What `pg_etl_core` must see the same way of the simulator and of the real Odoo.
 const CONFORMANCE: &[&str] = &["conformance", "delivery"];
 
@@ -46,6 +58,8 @@ pub enum Tier {
     Server,
     /// From outside, with the real Odoo too.
     Odoo,
+    /// The dashboard, in a real Superset.
+    Superset,
     All,
 }
 
@@ -64,6 +78,10 @@ impl Tier {
 
     fn odoo(self) -> bool {
         matches!(self, Self::Odoo | Self::All)
+    }
+
+    fn superset(self) -> bool {
+        matches!(self, Self::Superset | Self::All)
     }
 
     fn crashes(self) -> bool {
@@ -94,6 +112,8 @@ enum Stage {
     Install(PgVersion),
     Outside(PgVersion),
     OutsideSubset(PgVersion),
+    /// The dashboard in a real Superset.
+    Dashboard(PgVersion),
     /// The short form of the crash suite.
     Crashes(PgVersion),
 }
@@ -115,6 +135,9 @@ impl Stage {
                 "Outside-in tests on PostgreSQL {version}: {}",
                 SUBSET.join(", ")
             ),
+            Self::Dashboard(version) => {
+                format!("The dashboard in a real Superset, PostgreSQL {version}")
+            }
             Self::Crashes(version) => format!("Crash suite, short, on PostgreSQL {version}"),
         }
     }
@@ -145,6 +168,9 @@ fn plan(version: Option<PgVersion>, tier: Tier) -> Vec<Stage> {
                 Stage::OutsideSubset(PgVersion::V17),
             ]);
         }
+    }
+    if tier.superset() {
+        stages.push(Stage::Dashboard(main));
     }
     if tier.crashes() {
         stages.push(Stage::Crashes(main));
@@ -221,6 +247,14 @@ impl Stage {
                 if tier.odoo() {
                     test.args(["--test", REAL_ODOO[0]]);
                 }
+                finish(test, filter, tally)
+            }
+            Self::Dashboard(version) => {
+                if !BROWSERS.iter().any(|name| command::on_path(name)) {
+                    apt::install(&["chromium"])?;
+                }
+                let mut test = outside(version, tier);
+                test.args(["--test", SUPERSET]);
                 finish(test, filter, tally)
             }
             Self::Crashes(version) => crashes(version, tally),
@@ -428,6 +462,7 @@ mod tests {
                 Stage::Outside(PgVersion::V15),
                 Stage::Install(PgVersion::V17),
                 Stage::OutsideSubset(PgVersion::V17),
+                Stage::Dashboard(PgVersion::V15),
                 Stage::Crashes(PgVersion::V15),
             ]
         );
@@ -446,6 +481,10 @@ mod tests {
             ]
         );
         assert_eq!(plan(None, Tier::Unit), [Stage::Unit]);
+        assert_eq!(
+            plan(Some(PgVersion::V17), Tier::Superset),
+            [Stage::Dashboard(PgVersion::V17)]
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The real Odoo 19, over JSON-2 and JSON-RPC. Needs `PG_ETL_ODOO=1`; without it every test here fails.
 
 mod job;
+mod keys;
+mod lines;
 mod mirror;
 mod outage;
 mod refusals;

@@ -157,3 +157,46 @@ fn a_mirror_is_complete_and_follows_over_json2() {
 fn a_mirror_is_complete_and_follows_over_jsonrpc() {
     a_mirror_is_complete_and_follows("jsonrpc");
 }
+
+/// Some models do not note when their records change (`_log_access = False`).
+#[test]
+fn a_model_without_write_date_is_read_whole_each_time() {
+    let (odoo, bench) = bench("json2");
+    let mut db = bench.client();
+    let model = "mail.followers";
+    let values: Vec<Value> = (0..20)
+        .map(|n| json!({"name": format!("Follower {n}")}))
+        .collect();
+    let made = odoo.call("res.partner", "create", &json!({"vals_list": values}));
+    let made = made.expect("partners");
+    odoo.call(
+        "res.partner",
+        "message_subscribe",
+        &json!({"ids": [made[0]], "partner_ids": made}),
+    )
+    .expect("followers");
+    let options = json!({"every_seconds": 86_400, "reconcile_seconds": 86_400});
+    let _: Value = db.one("SELECT etl.mirror($1, options => $2)", &[&model, &options]);
+    let run = |db: &mut Client| -> Value {
+        let answer: Value = db.one("SELECT etl.pull($1)", &[&model]);
+        assert_eq!(answer["mirrors"][0]["status"], "succeeded", "{answer}");
+        answer["mirrors"][0].clone()
+    };
+    let first = run(&mut db);
+    let count: i64 = db.one("SELECT count(*) FROM odoo_raw.mail_followers", &[]);
+    assert!(count >= 20, "{first}");
+    db.run("UPDATE odoo_raw.mail_followers SET partner_id = 0 WHERE id = (SELECT min(id) FROM odoo_raw.mail_followers)");
+    let second = run(&mut db);
+    assert_eq!(
+        (
+            &second["inserted"],
+            &second["updated"],
+            &second["unchanged"]
+        ),
+        (&json!(0), &json!(1), &json!(count - 1)),
+        "{second}"
+    );
+    let found: Value = db.one("SELECT etl.verify($1)", &[&model]);
+    assert_eq!(found["missing"], json!([]), "{found}");
+    assert_eq!(found["different"], json!([]), "{found}");
+}

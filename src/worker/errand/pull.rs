@@ -39,6 +39,7 @@ pub fn pull(mirrors: &Value, request: &Value, deadline: Instant) -> Value {
         Duties {
             mirrors: Some(wanted.clone()),
             backfills: false,
+            upkeep: false,
         },
     ) {
         Ok(engine) => engine,

@@ -1,7 +1,7 @@
 //! The findings about endpoints.
 
 use super::finding::{Finding, Status, age, finding};
-use super::signals::ConnectionSignal;
+use super::signals::{ConnectionSignal, Signals};
 use crate::breaker::TRIPS_AFTER;
 
 pub(super) fn no_connection() -> Finding {
@@ -52,6 +52,18 @@ pub(super) fn reachable(connection: &ConnectionSignal) -> Finding {
             "reachable",
             "the connection has no secret",
             "Call etl.set_connection() with secret => 'vault:NAME'.",
+        );
+    }
+    if let Some(why) = &connection.secret_error {
+        let remedy =
+            "Provide the secret: it is read again before the next call, and every ten minutes.";
+        return finding(
+            name,
+            Status::Fail,
+            "secret unreadable",
+            "reachable",
+            why,
+            remedy,
         );
     }
     if connection.failures > 0 {
@@ -141,4 +153,112 @@ pub(super) fn circuit(connection: &ConnectionSignal) -> Finding {
         "requests go through",
         "",
     )
+}
+
+/// How long the keys of a connection's user last. `None`: none of them ends, or Odoo did not say.
+pub(super) fn api_key(signals: &Signals, connection: &ConnectionSignal) -> Option<Finding> {
+    let days = connection.key_days?;
+    let name = format!("api key {}", connection.name);
+    let (status, threshold) = signals.judge(&name, days);
+    Some(finding(
+        name,
+        status,
+        format!("{} days", days.floor()),
+        threshold,
+        "until the first API key of the connection's user ends; Odoo does not say which of them is ours",
+        "Make a second key in Odoo, put it where the secret is, SELECT etl.test_connection(…), and remove the first one; within six hours this line is up to date.",
+    ))
+}
+
+/// 2028-09-01: with Odoo 22, says Odoo's documentation, JSON-RPC is gone. The source of Odoo 19 speaks of an earlier one.
+const JSONRPC_ENDS: f64 = 21_428.0;
+
+/// How long the protocol that a connection speaks will be answered. `None`: nobody has said when that ends.
+pub(super) fn protocol(signals: &Signals, connection: &ConnectionSignal) -> Option<Finding> {
+    if connection.protocol.as_deref() != Some("jsonrpc") {
+        return None;
+    }
+    let major = connection.version.as_deref()?.split('.').next()?;
+    let major: u32 = major.trim_start_matches("saas~").parse().ok()?;
+    let name = format!("protocol {}", connection.name);
+    // What this Odoo answers, it answers as long as it is not replaced.
+    if major < 19 {
+        let detail = "JSON-RPC, which Odoo up to 21 answers; from 19 on use JSON-2";
+        return Some(finding(name, Status::Pass, "jsonrpc", "none", detail, ""));
+    }
+    let days = (JSONRPC_ENDS - signals.today).floor();
+    let (status, threshold) = signals.judge(&name, days);
+    Some(finding(
+        name,
+        status,
+        format!("{days} days"),
+        threshold,
+        "JSON-RPC is to be removed from Odoo with version 22, in autumn 2028, or sooner",
+        format!(
+            "Let etl.set_connection('{}', …) leave the option \"protocol\" out, with an API key as the secret: Odoo 19 speaks JSON-2.",
+            connection.name
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(protocol: &str, version: &str, today: f64) -> Option<(Status, String)> {
+        let connection = ConnectionSignal {
+            name: "odoo".to_owned(),
+            protocol: Some(protocol.to_owned()),
+            version: Some(version.to_owned()),
+            ..ConnectionSignal::default()
+        };
+        let signals = Signals {
+            today,
+            ..Signals::default()
+        };
+        super::protocol(&signals, &connection).map(|found| (found.status, found.value))
+    }
+
+    #[test]
+    fn a_key_that_ends_soon_is_told() {
+        for (days, status) in [
+            (14.0, Status::Pass),
+            (13.9, Status::Warn),
+            (1.9, Status::Fail),
+        ] {
+            let connection = ConnectionSignal {
+                key_days: Some(days),
+                ..ConnectionSignal::default()
+            };
+            let found = api_key(&Signals::default(), &connection).unwrap();
+            assert_eq!(found.status, status, "{days}");
+        }
+        assert_eq!(
+            api_key(&Signals::default(), &ConnectionSignal::default()),
+            None
+        );
+    }
+
+    #[test]
+    fn the_end_of_json_rpc_is_counted_down() {
+        assert_eq!(on("json2", "19.0", 30_000.0), None);
+        assert_eq!(
+            on("jsonrpc", "17.0", 30_000.0),
+            Some((Status::Pass, "jsonrpc".to_owned()))
+        );
+        for (today, status) in [
+            (JSONRPC_ENDS - 400.0, Status::Pass),
+            (JSONRPC_ENDS - 364.0, Status::Warn),
+            (JSONRPC_ENDS + 1.0, Status::Fail),
+        ] {
+            assert_eq!(
+                on("jsonrpc", "19.0", today).map(|found| found.0),
+                Some(status)
+            );
+        }
+        assert_eq!(
+            on("jsonrpc", "saas~19.2", JSONRPC_ENDS - 400.5),
+            Some((Status::Pass, "400 days".to_owned()))
+        );
+    }
 }

@@ -39,7 +39,7 @@ pub(super) fn finding(
     component: impl Into<String>,
     status: Status,
     value: impl Into<String>,
-    threshold: &str,
+    threshold: impl Into<String>,
     detail: impl Into<String>,
     remedy: impl Into<String>,
 ) -> Finding {
@@ -52,19 +52,9 @@ pub(super) fn finding(
         component: component.into(),
         status,
         value: value.into(),
-        threshold: threshold.to_owned(),
+        threshold: threshold.into(),
         detail: detail.into(),
         remedy,
-    }
-}
-
-pub(super) fn above<T: PartialOrd>(value: T, (warn, fail): (T, T)) -> Status {
-    if value >= fail {
-        Status::Fail
-    } else if value >= warn {
-        Status::Warn
-    } else {
-        Status::Pass
     }
 }
 
@@ -75,10 +65,14 @@ pub(super) fn age(seconds: f64) -> String {
         reason = "clamped"
     )]
     let whole = seconds.clamp(0.0, 1e12) as u64;
+    let two = |first: u64, unit: &str, rest: u64, of: &str| match rest {
+        0 => format!("{first} {unit}"),
+        _ => format!("{first} {unit} {rest} {of}"),
+    };
     match whole {
         0..60 => format!("{whole} s"),
-        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
-        3_600..86_400 => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
-        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3_600),
+        60..3_600 => two(whole / 60, "min", whole % 60, "s"),
+        3_600..86_400 => two(whole / 3_600, "h", whole % 3_600 / 60, "min"),
+        _ => two(whole / 86_400, "d", whole % 86_400 / 3_600, "h"),
     }
 }

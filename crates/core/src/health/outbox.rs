@@ -1,16 +1,7 @@
 //! The findings about the rows of this database: what waits, what was given up, what is open.
 
-use super::finding::{Finding, Status, above, age, finding};
+use super::finding::{Finding, Status, age, finding};
 use super::signals::Signals;
-
-/// Queued rows from which the outbox warns and fails.
-pub const DEPTH: (u64, u64) = (100, 1_000);
-/// Seconds that a due row may wait.
-pub const OLDEST_DUE: (f64, f64) = (60.0, 600.0);
-/// Share of deliveries that must succeed.
-pub const SUCCESS_RATE: f64 = 0.95;
-/// Seconds that a run may be open.
-pub const RUN_AGE: (f64, f64) = (3_600.0, 21_600.0);
 
 pub(super) fn outbox(signals: &Signals) -> Finding {
     if signals.unseen > 0 {
@@ -27,12 +18,13 @@ pub(super) fn outbox(signals: &Signals) -> Finding {
             "SELECT etl.setup();  derives the queue anew.",
         );
     }
-    let status = above(signals.queued, DEPTH);
+    #[allow(clippy::cast_precision_loss, reason = "limits are far smaller")]
+    let (status, threshold) = signals.judge("outbox", signals.queued as f64);
     finding(
         "outbox",
         status,
         format!("{} queued", signals.queued),
-        "warn 100, fail 1000",
+        threshold,
         "rows that wait for delivery",
         "SELECT * FROM etl.queue_depth;  then look at connections and worker in this report.",
     )
@@ -40,27 +32,25 @@ pub(super) fn outbox(signals: &Signals) -> Finding {
 
 pub(super) fn oldest_due(signals: &Signals) -> Finding {
     let seconds = signals.oldest_due_seconds.max(0.0);
+    let (status, threshold) = signals.judge("oldest due row", seconds);
     finding(
         "oldest due row",
-        above(seconds, OLDEST_DUE),
+        status,
         age(seconds),
-        "warn 1 min, fail 10 min",
+        threshold,
         "how late the first row that could go is",
         "Look at connections and worker in this report.",
     )
 }
 
 pub(super) fn dead_letters(signals: &Signals) -> Finding {
-    let status = if signals.dead_letters > 0 {
-        Status::Fail
-    } else {
-        Status::Pass
-    };
+    #[allow(clippy::cast_precision_loss, reason = "limits are far smaller")]
+    let (status, threshold) = signals.judge("dead letters", signals.dead_letters as f64);
     finding(
         "dead letters",
         status,
         signals.dead_letters.to_string(),
-        "0",
+        threshold,
         "rows that were given up",
         "SELECT id, model, last_error FROM etl.dead_letters;  mend the cause, then SELECT etl.replay(id);",
     )
@@ -69,55 +59,95 @@ pub(super) fn dead_letters(signals: &Signals) -> Finding {
 pub(super) fn success_rate(signals: &Signals) -> Finding {
     let total = signals.done_last_hour + signals.failed_last_hour;
     if total == 0 {
+        let (_, threshold) = signals.judge("success rate", 100.0);
         return finding(
             "success rate",
             Status::Pass,
             "no deliveries",
-            "95 %",
+            threshold,
             "nothing was delivered in the last hour",
             "",
         );
     }
     #[allow(clippy::cast_precision_loss, reason = "a share for people")]
-    let rate = signals.done_last_hour as f64 / total as f64;
-    let status = if rate < SUCCESS_RATE {
-        Status::Fail
-    } else {
-        Status::Pass
-    };
+    let rate = 100.0 * signals.done_last_hour as f64 / total as f64;
+    let (status, threshold) = signals.judge("success rate", rate);
     let detail = format!(
         "{} of {total} rows of the last hour were delivered",
         signals.done_last_hour
     );
     // Rounded down: 94.99 % must not read as 95.
-    let percent = (rate * 1_000.0).floor() / 10.0;
+    let percent = (rate * 10.0).floor() / 10.0;
     finding(
         "success rate",
         status,
         format!("{percent} %"),
-        "95 %",
+        threshold,
         detail,
         "SELECT error_class, count(*) FROM etl.dead_letters GROUP BY 1;",
     )
 }
 
 pub(super) fn runs(signals: &Signals) -> Finding {
+    let (status, threshold) = signals.judge("runs", signals.oldest_run_seconds.unwrap_or_default());
     match signals.oldest_run_seconds {
         None => finding(
             "runs",
             Status::Pass,
             "none open",
-            "warn 1 h, fail 6 h",
+            threshold,
             "no sync run is open",
             "",
         ),
         Some(seconds) => finding(
             "runs",
-            above(seconds, RUN_AGE),
+            status,
             age(seconds),
-            "warn 1 h, fail 6 h",
+            threshold,
             "age of the oldest open sync run",
             "SELECT * FROM ops.odoo_sync_runs WHERE status = 'running';  close one that died: SELECT etl.finish_run(id, 'gave up');",
         ),
     }
+}
+
+pub(super) fn retention(signals: &Signals) -> Finding {
+    let kept = signals.done_days;
+    let oldest = signals.oldest_done_days.unwrap_or_default().max(0.0);
+    let value = match signals.oldest_done_days {
+        Some(_) => age(oldest * 86_400.0),
+        None => "nothing is over".to_owned(),
+    };
+    let (status, later) = signals.judge("retention", oldest - kept);
+    finding(
+        "retention",
+        status,
+        value,
+        format!("{kept} days; later: {later}"),
+        "age of the oldest row that was delivered or cancelled",
+        "SELECT etl.apply_retention();  the worker does it by itself; without one let pg_cron call it.",
+    )
+}
+
+/// How long 95 of 100 rows of the last hour took.
+pub(super) fn latency(signals: &Signals) -> Finding {
+    let seconds = signals.latency_p95_seconds;
+    let (status, threshold) = signals.judge("delivery latency", seconds.unwrap_or_default());
+    let value = seconds.map_or_else(
+        || "no deliveries".to_owned(),
+        |seconds| {
+            if seconds < 1.0 {
+                format!("{:.0} ms", seconds * 1_000.0)
+            } else {
+                age(seconds)
+            }
+        },
+    );
+    finding(
+        "delivery latency",
+        status,
+        value,
+        threshold,
+        "from a row's insertion to its delivery, 95 of 100 rows of the last hour",
+        "SELECT * FROM etl.delivery_latency ORDER BY hour DESC;  then look at outbox, worker and connections in this report.",
+    )
 }

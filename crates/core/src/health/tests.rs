@@ -50,6 +50,26 @@ fn all_is_well_at_the_thresholds() {
 #[test]
 fn each_trouble_turns_its_own_component_and_no_other() {
     let cases: Vec<Case> = vec![
+        (
+            "retention",
+            Status::Warn,
+            Box::new(|s| (s.done_days, s.oldest_done_days) = (7.0, Some(8.5))),
+        ),
+        (
+            "retention",
+            Status::Fail,
+            Box::new(|s| (s.done_days, s.oldest_done_days) = (7.0, Some(14.5))),
+        ),
+        (
+            "conflicts",
+            Status::Warn,
+            Box::new(|s| {
+                s.conflicts = Some(ConflictSignal {
+                    decided: 3,
+                    apart: 1,
+                });
+            }),
+        ),
         ("outbox", Status::Warn, Box::new(|s| s.queued = 100)),
         ("outbox", Status::Fail, Box::new(|s| s.queued = 1_000)),
         (

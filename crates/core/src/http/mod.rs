@@ -23,4 +23,5 @@ pub(crate) use date::days_from_civil;
 pub use date::{http_date, retry_after};
 pub use room::on_release;
 pub(crate) use room::{release, until_end};
+pub(crate) use roots::pem_file;
 pub use transport::{Method, Request, Response, Transport, TransportError, TransportSettings};

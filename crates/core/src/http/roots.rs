@@ -23,6 +23,23 @@ pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCerts, String> {
 }
 
 fn from_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let mut found = Vec::new();
+    for item in parse_pem(&pem_file(path)?) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(format!("not PEM: {error}")),
+        }
+    }
+    if found.is_empty() {
+        Err("holds no certificate in PEM form".to_owned())
+    } else {
+        Ok(found)
+    }
+}
+
+/// What a file says, if it can be one of certificates.
+pub(crate) fn pem_file(path: &Path) -> Result<Vec<u8>, String> {
     let mut pem = Vec::new();
     // Before it is opened: opening a named pipe waits for its writer.
     if !std::fs::metadata(path)
@@ -38,17 +55,5 @@ fn from_file(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     if pem.len() as u64 > LONGEST_FILE {
         return Err(format!("longer than {LONGEST_FILE} bytes"));
     }
-    let mut found = Vec::new();
-    for item in parse_pem(&pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(format!("not PEM: {error}")),
-        }
-    }
-    if found.is_empty() {
-        Err("holds no certificate in PEM form".to_owned())
-    } else {
-        Ok(found)
-    }
+    Ok(pem)
 }

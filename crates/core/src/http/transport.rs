@@ -46,6 +46,7 @@ impl Default for TransportSettings {
 pub enum Method {
     Get,
     Post,
+    Patch,
 }
 
 impl Method {
@@ -55,6 +56,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
         }
     }
 }
@@ -154,8 +156,11 @@ impl Transport {
                 }
                 self.tuned(builder, request.fresh).call()
             }
-            Method::Post => {
-                let mut builder = self.agent.post(uri);
+            Method::Post | Method::Patch => {
+                let mut builder = match request.method {
+                    Method::Patch => self.agent.patch(uri),
+                    Method::Get | Method::Post => self.agent.post(uri),
+                };
                 for (name, value) in headers {
                     builder = builder.header(name, value);
                 }

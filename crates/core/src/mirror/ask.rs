@@ -36,7 +36,8 @@ pub enum Fate {
 }
 
 impl Scope {
-    /// Ids above `after`, ascending, at most [`STRETCH`]; where `floor` is given, of records that changed since.
+    /// Ids above `after`, ascending, at most [`STRETCH`]; where `floor` is given, of records that changed since. A model that does
+    /// not note when its records change has all of them read each time.
     pub fn list(
         &self,
         client: &Client,
@@ -44,7 +45,9 @@ impl Scope {
         after: i64,
     ) -> Result<Vec<i64>, Failure> {
         let mut domain = self.domain.clone();
-        if let Some(floor) = floor {
+        if let Some(floor) = floor
+            && self.is_dated(client)?
+        {
             domain.push(json!(["write_date", ">=", floor]));
         }
         domain.push(json!(["id", ">", after]));
@@ -122,6 +125,11 @@ impl Scope {
         }
         // A read leaves out what does not exist, and refuses all where one exists and may not be seen. (Of a field that is looked up:
         // the id alone is answered without a look.)
+        let stored = if self.is_dated(client)? {
+            "write_date"
+        } else {
+            "display_name"
+        };
         let mut parts = vec![rest];
         let mut calls = 0;
         while let Some(part) = parts.pop() {
@@ -135,7 +143,7 @@ impl Scope {
             let call = self
                 .call("read")
                 .on(&part)
-                .with("fields", ["write_date"].as_slice())
+                .with("fields", [stored].as_slice())
                 .with("load", Value::Null);
             match client.run(&call) {
                 Ok(answer) => {
@@ -163,6 +171,11 @@ impl Scope {
             }
         }
         Ok(found)
+    }
+
+    /// Whether Odoo notes when a record of the model was written.
+    fn is_dated(&self, client: &Client) -> Result<bool, Failure> {
+        Ok(client.fields(&self.model)?.get("write_date").is_some())
     }
 
     /// Archived records are records.

@@ -2,7 +2,7 @@
 //!
 //! What a joined row leaves in Odoo is what its rows would have left one after another. That is so as long as every value of an
 //! earlier row is either given again by a later one, or is a plain field, which nothing but a write changes. A value that Odoo computes
-//! from others, and lines, which are added to what is there, keep their rows apart.
+//! from others keeps its rows apart. Lines are added to what is there: those of one key are joined where the later one is given whole.
 
 use std::collections::HashMap;
 
@@ -20,8 +20,10 @@ pub enum Nature {
     Fixed,
     /// Odoo computes it from other fields: writing those after it may change it.
     Computed,
-    /// A value says something of what is there, not all of it: lines, properties.
+    /// A value says something of what is there, not all of it: properties.
     Partial,
+    /// As `Partial`, one line at a time: of different lines, one write says what several would.
+    Lines,
     /// The field is not described yet.
     Unknown,
 }
@@ -58,7 +60,7 @@ pub(super) fn join(claimed: Vec<Claimed>, nature: &dyn Fn(&str, &str) -> Nature)
                 unit.members.push(unit.sent.row.clone());
             }
             unit.members.push(next.row.clone());
-            merge(&mut unit.sent, next);
+            merge(&mut unit.sent, next, nature);
             continue;
         }
         if let Some(key) = next.key {
@@ -107,12 +109,45 @@ fn fits(earlier: &Claimed, later: &Claimed, nature: &dyn Fn(&str, &str) -> Natur
                 (Some(new), Nature::Unknown) => {
                     !value.is_array() && !new.is_array() && !value.is_object() && !new.is_object()
                 }
-                (_, Nature::Partial) | (None, Nature::Computed | Nature::Unknown) => false,
+                (Some(new), Nature::Lines) => are_lines_to_join(value, new),
+                (_, Nature::Partial) | (None, Nature::Lines | Nature::Computed | Nature::Unknown) => {
+                    false
+                }
             }
         })
 }
 
-fn merge(unit: &mut Claimed, later: Claimed) {
+/// Lines by their keys; `None` where one does not say by its key which it is, or two are the same.
+fn by_key(lines: &Value) -> Option<HashMap<String, &Map<String, Value>>> {
+    let lines = lines.as_array()?;
+    let mut found = HashMap::with_capacity(lines.len());
+    for line in lines {
+        let line = line.as_object()?;
+        let key = line.get("key").filter(|_| !line.contains_key("id"))?;
+        // A key of 1 and one of "1" are the same.
+        let key = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+        if found.insert(key, line).is_some() {
+            return None;
+        }
+    }
+    Some(found)
+}
+
+/// Whether one write of the lines of both says what two would: they are different ones, or what is in both is given whole again.
+fn are_lines_to_join(earlier: &Value, later: &Value) -> bool {
+    let (Some(earlier), Some(later)) = (by_key(earlier), by_key(later)) else {
+        return false;
+    };
+    let is_deleted = |line: &Map<String, Value>| line.contains_key("_delete");
+    later.iter().all(|(key, new)| match earlier.get(key) {
+        None => true,
+        // What is deleted is not made anew in the same write.
+        Some(old) if is_deleted(old) => is_deleted(new),
+        Some(old) => is_deleted(new) || old.keys().all(|field| new.contains_key(field)),
+    })
+}
+
+fn merge(unit: &mut Claimed, later: Claimed, nature: &dyn Fn(&str, &str) -> Nature) {
     let Claimed {
         row,
         references,
@@ -125,7 +160,47 @@ fn merge(unit: &mut Claimed, later: Claimed) {
     unit.row.id = row.id;
     if unit.row.operation == Operation::Create {
         let changes = unit.row.changes.get_or_insert_with(Map::new);
-        changes.extend(row.payload.clone());
+        take_in(changes, &unit.row.model, row.payload.clone(), nature);
     }
-    unit.row.payload.extend::<Map<String, Value>>(row.payload);
+    take_in(&mut unit.row.payload, &unit.row.model, row.payload, nature);
+}
+
+/// Later fields win; lines are added to each other.
+fn take_in(
+    payload: &mut Map<String, Value>,
+    model: &str,
+    later: Map<String, Value>,
+    nature: &dyn Fn(&str, &str) -> Nature,
+) {
+    for (field, value) in later {
+        match (payload.get_mut(&field), value) {
+            (Some(Value::Array(lines)), Value::Array(more))
+                if nature(model, &field) == Nature::Lines =>
+            {
+                add_lines(lines, more);
+            }
+            (_, value) => {
+                payload.insert(field, value);
+            }
+        }
+    }
+}
+
+/// Later lines take the places of those with their keys; the others come after.
+fn add_lines(lines: &mut Vec<Value>, more: Vec<Value>) {
+    let key = |line: &Value| {
+        let key = line.get("key")?;
+        Some(key.as_str().map_or_else(|| key.to_string(), str::to_owned))
+    };
+    let places: HashMap<String, usize> = lines
+        .iter()
+        .enumerate()
+        .filter_map(|(place, line)| Some((key(line)?, place)))
+        .collect();
+    for line in more {
+        match key(&line).and_then(|key| places.get(&key).copied()) {
+            Some(place) => lines[place] = line,
+            None => lines.push(line),
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::cell::Cell;
 
 use pg_etl_core::failure::ErrorClass;
 use pg_etl_core::odoo::{
-    Client, ClientSettings, DeliverContext, Endpoint, ModelPolicy, ProtocolKind, explain, probe,
-    test_connection,
+    Client, ClientSettings, DeliverContext, Endpoint, ModelPolicy, ProtocolKind, explain, key_ends,
+    probe, test_connection,
 };
 use pg_etl_core::outbox::{Batch, Operation, Row};
 use pg_etl_core::secret::Secret;
@@ -55,6 +55,8 @@ fn a_good_connection_is_reported() {
     each(|t| {
         let client = t.client();
         probe(&client).unwrap();
+        // The administrator's key has no end; that we may ask is what this shows.
+        assert_eq!(key_ends(&client).unwrap(), Vec::<String>::new());
         let tested = test_connection(&client, &["res.partner", "sale.order", "no.such.model"]);
         assert_eq!(tested["ok"], true, "{tested}");
         assert_eq!(tested["version"], t.version);

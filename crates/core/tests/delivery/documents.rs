@@ -73,6 +73,24 @@ fn a_sale_order_with_lines_is_created_changed_and_confirmed() {
         assert_eq!(read["order_line"].as_array().unwrap().len(), 4, "{read}");
         assert_eq!(read["amount_untaxed"], 36.0);
         assert_eq!(read["client_order_ref"], "REF2");
+        // A line is deleted by its key; one that is gone already is no failure, and neither is one that never was.
+        let removal = json!({"order_line": [
+            {"key": "4", "_delete": true},
+            {"key": "never", "_delete": true},
+            {"key": "2", "product_uom_qty": 1, "price_unit": 5},
+        ]});
+        for operation in [Operation::Update, Operation::Upsert] {
+            let row = t.row("sale.order", operation, "so", removal.clone());
+            assert_eq!(id(&t.deliver(&client, vec![row])[0]), so);
+            let read = &t.read(
+                &client,
+                "sale.order",
+                &[so],
+                &["order_line", "amount_untaxed"],
+            )[0];
+            assert_eq!(read["order_line"].as_array().unwrap().len(), 3, "{read}");
+            assert_eq!(read["amount_untaxed"], 25.0);
+        }
         let confirm = || {
             t.row(
                 "sale.order",

@@ -99,7 +99,8 @@ fn a_reference_by_natural_key_is_one_question_for_the_batch() {
                 json!({"name": "five", "country_id": {"by": {"no_such_field": 7}}}),
             ),
         ];
-        for name in ["N", "M", "M"] {
+        // More of one name than two keys' worth of an answer, and one of another name behind them.
+        for name in ["N", "M", "M", "M", "M", "M", "M", "L"] {
             let key = format!("n{}", t.count(&client, "res.partner.category", json!([])));
             let made = t.row(
                 "res.partner.category",
@@ -135,6 +136,14 @@ fn a_reference_by_natural_key_is_one_question_for_the_batch() {
             json!({"name": "six", "category_id": [{"by": {"name": format!("M {}", t.namespace)}}]}),
         );
         let twice = t.deliver(&client, vec![twice]);
+        let tag = |name: &str| json!({"by": {"name": format!("{name} {}", t.namespace)}});
+        let both = vec![
+            row("n7", json!({"name": "seven", "category_id": [tag("M")]})),
+            row("n8", json!({"name": "eight", "category_id": [tag("L")]})),
+        ];
+        let both = t.deliver(&client, both);
+        assert_eq!(failure(&both[0]).class, ErrorClass::Invalid);
+        id(&both[1]);
         let several = failure(&twice[0]);
         assert_eq!(several.class, ErrorClass::Invalid);
         assert!(several.message.contains("several"), "{several}");

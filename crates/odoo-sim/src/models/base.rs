@@ -3,7 +3,7 @@
 use crate::exception::{Exception, Outcome};
 use crate::orm::env::Env;
 use crate::orm::field::{
-    OnDelete, boolean, char, decimal, integer, many2many, many2one, selection,
+    OnDelete, boolean, char, datetime, decimal, integer, many2many, many2one, selection,
 };
 use crate::orm::method::Method;
 use crate::orm::model::{Hooks, Model, Row, registry};
@@ -88,6 +88,16 @@ pub(super) fn models() -> Vec<Model> {
             vec![char("name", "Name").required().translated()],
         )
         .order("name"),
+        Model::new(
+            "res.users.apikeys",
+            "Users API Keys",
+            vec![
+                char("name", "Description").required(),
+                many2one("user_id", "User", "res.users").required(),
+                datetime("expiration_date", "Expiration Date"),
+            ],
+        )
+        .order("id"),
         Model::new(
             "res.users",
             "User",

@@ -21,7 +21,7 @@ const LEAN: &str = "
       BEGIN INSERT INTO audit (tab, was, is_now) SELECT TG_TABLE_NAME, to_jsonb(o), to_jsonb(n) FROM was o JOIN is_now n USING (id); RETURN NULL; END $$;
     CREATE TRIGGER lean AFTER UPDATE ON lean REFERENCING OLD TABLE AS was NEW TABLE AS is_now FOR EACH STATEMENT EXECUTE FUNCTION lean();";
 const FIELDS: &str = r#"{"name": "name", "email": "email", "phone": "phone", "city": "city", "street": "street", "zip": "zip"}"#;
-const TABLES: [&str; 4] = ["plain", "lean", "audited", "tracked"];
+const TABLES: [&str; 5] = ["plain", "lean", "audited", "tracked", "both_ways"];
 
 pub fn run(plan: &Plan) -> Result<Section> {
     let rows = if plan.quick { 2_000 } else { 10_000 };
@@ -35,13 +35,15 @@ pub fn run(plan: &Plan) -> Result<Section> {
     }
     world.db.batch_execute(AUDIT)?;
     world.db.batch_execute(LEAN)?;
+    world.db.batch_execute("SELECT etl.mirror('res.partner')")?;
     // What is enqueued stays: delivering it at the same time is not the writer's cost.
     world.db.batch_execute("SELECT etl.pause()")?;
     world.db.batch_execute(&format!(
-        "SELECT etl.track('tracked', 'res.partner', '{FIELDS}'); UPDATE etl.tracks SET backfilled_at = now()"
+        "SELECT etl.track('tracked', 'res.partner', '{FIELDS}'), etl.track('both_ways', 'res.partner', '{FIELDS}', two_way => 'newest');
+         UPDATE etl.tracks SET backfilled_at = now(), backfill_asked_at = NULL"
     ))?;
     world.db.batch_execute("VACUUM ANALYZE")?;
-    let mut samples = [const { Vec::new() }; 4];
+    let mut samples = [const { Vec::new() }; 5];
     for round in 0..=plan.rounds {
         note(plan, &format!("round {round} of {}", plan.rounds));
         for (table, samples) in TABLES.iter().zip(&mut samples) {
@@ -58,11 +60,11 @@ pub fn run(plan: &Plan) -> Result<Section> {
         world
             .db
             .batch_execute("TRUNCATE audit; TRUNCATE ops.odoo_outbox")?;
-        world
-            .db
-            .batch_execute("VACUUM plain, lean, audited, tracked, etl.queue")?;
+        world.db.batch_execute(
+            "VACUUM plain, lean, audited, tracked, both_ways, etl.queue, etl.images",
+        )?;
     }
-    let [plain, lean, audited, tracked] = samples;
+    let [plain, lean, audited, tracked, both_ways] = samples;
     Ok(Section {
         name: "h",
         title: format!("An UPDATE of {rows} rows of a tracked table"),
@@ -77,9 +79,10 @@ pub fn run(plan: &Plan) -> Result<Section> {
             Series::new("audit trigger per statement", "ms", lean),
             Series::new("audit trigger per row", "ms", audited),
             Series::new("tracked by pg_etl", "ms", tracked),
+            Series::new("tracked by pg_etl, both ways", "ms", both_ways),
         ],
         notes: vec![
-            "One field of six that are mapped changes in every row; fsync on, committed. The audit triggers write old and new row as JSON; pg_etl writes the field that changed, into the outbox and its queue, with every key and index they have.".to_owned(),
+            "One field of six that are mapped changes in every row; fsync on, committed. The audit triggers write old and new row as JSON; pg_etl writes the field that changed, into the outbox and its queue, with every key and index they have; both ways also which rows were sent of each record.".to_owned(),
         ],
     })
 }

@@ -9,6 +9,7 @@ mod capture;
 mod chart;
 mod claim_log;
 mod instant;
+mod looks;
 mod machine;
 mod mirror;
 mod odoo;
@@ -52,10 +53,12 @@ pub enum Part {
     Mirror,
     /// (h) What tracking costs a writer.
     Capture,
+    /// (i) Health and the views at a million rows.
+    Looks,
 }
 
 impl Part {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Odoo,
         Self::Instant,
         Self::Python,
@@ -64,6 +67,7 @@ impl Part {
         Self::Poison,
         Self::Mirror,
         Self::Capture,
+        Self::Looks,
     ];
 
     fn run(self, plan: &Plan) -> Result<Section> {
@@ -76,6 +80,7 @@ impl Part {
             Self::Poison => poison::run(plan),
             Self::Mirror => mirror::run(plan),
             Self::Capture => capture::run(plan),
+            Self::Looks => looks::run(plan),
         }
     }
 
@@ -89,6 +94,7 @@ impl Part {
             Self::Poison => "(f) refused rows",
             Self::Mirror => "(g) full pull",
             Self::Capture => "(h) capture",
+            Self::Looks => "(i) health and views",
         }
     }
 }

@@ -77,6 +77,7 @@ pub fn check(arena: &Arena, workload: &Workload) -> Result<Verdict> {
         .collect();
     messages(arena, workload, &wanted, &ended, &ids, &mut verdict)?;
     external_ids(arena, &mut verdict)?;
+    counts(arena, &mut verdict)?;
     links(workload, &ended, &wanted, &partners, &orders, &mut verdict);
     Ok(verdict)
 }
@@ -103,6 +104,24 @@ fn outbox(arena: &Arena) -> Result<BTreeMap<i64, Ended>> {
             Some((seq, ended))
         })
         .collect())
+}
+
+/// What is counted as it changes is what counting says.
+fn counts(arena: &Arena, verdict: &mut Verdict) -> Result<()> {
+    let sql = "SELECT concat_ws(' ', o.model, o.operation, o.status, 'rows', coalesce(o.rows, 0), 'counted', coalesce(c.rows, 0))
+               FROM (SELECT model, operation, status, count(*) AS rows FROM ops.odoo_outbox GROUP BY 1, 2, 3) o
+               FULL JOIN (SELECT model, operation, status, sum(rows) AS rows FROM etl.counts GROUP BY 1, 2, 3 HAVING sum(rows) <> 0) c
+                 USING (model, operation, status) WHERE o.rows IS DISTINCT FROM c.rows
+               UNION ALL
+               SELECT 'dead letter ' || o.id || ' and ' || f.id FROM etl.failures f FULL JOIN (SELECT id FROM ops.odoo_outbox WHERE status = 'failed') o USING (id)
+               WHERE o.id IS NULL OR f.id IS NULL";
+    for row in arena.ask(|client| client.query(sql, &[]))? {
+        let found = row.get::<_, Option<String>>(0);
+        verdict
+            .miscounted
+            .add(found.unwrap_or_else(|| "dead letters".to_owned()));
+    }
+    Ok(())
 }
 
 /// Every row ended exactly once, and as it must; gives those that became dead letters.

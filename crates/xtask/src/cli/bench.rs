@@ -51,6 +51,8 @@ enum Which {
     G,
     /// What it costs a writer that a table is tracked
     H,
+    /// What a look at health or a view costs at a million rows
+    I,
 }
 
 impl Which {
@@ -64,6 +66,7 @@ impl Which {
             Self::F => Part::Poison,
             Self::G => Part::Mirror,
             Self::H => Part::Capture,
+            Self::I => Part::Looks,
         }
     }
 }

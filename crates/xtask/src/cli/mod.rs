@@ -6,6 +6,7 @@ mod demo;
 mod odoo;
 mod pg;
 mod sim;
+mod superset;
 mod test;
 
 use anyhow::Result;
@@ -54,6 +55,9 @@ enum Command {
     /// The simulator of Odoo
     #[command(subcommand)]
     Sim(sim::Sim),
+    /// A real Superset with the dashboard of `superset/`, beside the demo's cluster
+    #[command(subcommand)]
+    Superset(superset::Superset),
 }
 
 impl Cli {
@@ -66,6 +70,7 @@ impl Cli {
             Command::Lint(lint) => lint.run(),
             Command::Install(install) => install.run(),
             Command::Sim(sim) => sim.run(),
+            Command::Superset(superset) => superset.run(),
             Command::Pg(pg) => pg.run(),
             Command::Odoo(odoo) => odoo.run(),
         }

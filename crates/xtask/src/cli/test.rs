@@ -7,7 +7,7 @@ use xtask::lint;
 use xtask::pg::PgVersion;
 use xtask::suite::{self, Tier};
 
-/// Without options: everything on PostgreSQL 15, then on 17 what may differ there, with a real Odoo taking part.
+/// Without options: everything on PostgreSQL 15, then on 17 what may differ there, with a real Odoo and a real Superset taking part.
 #[derive(Debug, Args)]
 pub struct Test {
     /// Run on this major version only: 15 or 17
@@ -30,6 +30,8 @@ enum Which {
     Server,
     /// From outside, with the simulator and a real Odoo
     Odoo,
+    /// The dashboard, in a real Superset and a browser
+    Superset,
     /// Everything
     All,
 }
@@ -41,6 +43,7 @@ impl Test {
             Which::Pg => Tier::Pg,
             Which::Server => Tier::Server,
             Which::Odoo => Tier::Odoo,
+            Which::Superset => Tier::Superset,
             Which::All => Tier::All,
         };
         suite::run(self.pg, tier, &self.filter)

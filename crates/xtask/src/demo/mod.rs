@@ -2,7 +2,7 @@
 
 pub mod picture;
 mod report;
-mod wait;
+pub(crate) mod wait;
 
 use anyhow::{Context, Result};
 use postgres::{Client, NoTls};
@@ -14,7 +14,7 @@ use crate::progress::{BOLD, DIM, Step, say};
 use crate::sim;
 
 /// The standing servers of the demo.
-const NAME: &str = "demo";
+pub(crate) const NAME: &str = "demo";
 
 /// The worker reads the API key from this variable of the server's environment.
 const KEY_VARIABLE: &str = "ETL_ODOO_KEY";
@@ -28,8 +28,29 @@ pub enum Endpoint {
     Real,
 }
 
-/// Runs the demo with fresh servers and leaves them running.
+/// The servers of a demo whose rows were delivered.
+pub struct Demo {
+    pub cluster: pg::standing::Standing,
+    access: Access,
+}
+
+/// Runs the demo with fresh servers, shows what became of it, and leaves them running.
 pub fn run(version: PgVersion, endpoint: Endpoint) -> Result<()> {
+    let Demo { cluster, access } = start(version, endpoint)?;
+    let mut client = Client::connect(&cluster.dsn, NoTls)?;
+    show(&mut client, &access)?;
+    say(format_args!("\n{BOLD}Look around{BOLD:#}"));
+    say(format_args!("  psql {}", cluster.dsn));
+    say(format_args!(
+        "  Odoo {} {DIM}(database {}, login admin, password admin){DIM:#}",
+        access.url, access.database
+    ));
+    say("  stop everything: cargo xtask demo --stop");
+    Ok(())
+}
+
+/// Starts fresh servers and has the demo's rows delivered.
+pub fn start(version: PgVersion, endpoint: Endpoint) -> Result<Demo> {
     ext::install(version, &Build::release())?;
     stop()?;
     let access = start_odoo(endpoint)?;
@@ -46,14 +67,12 @@ pub fn run(version: PgVersion, endpoint: Endpoint) -> Result<()> {
     step.done(&cluster.dsn);
     let mut client = Client::connect(&cluster.dsn, NoTls)?;
     play(&mut client, &access).with_context(|| format!("the server's log is {}", cluster.log))?;
-    say(format_args!("\n{BOLD}Look around{BOLD:#}"));
-    say(format_args!("  psql {}", cluster.dsn));
-    say(format_args!(
-        "  Odoo {} {DIM}(database {}, login admin, password admin){DIM:#}",
-        access.url, access.database
-    ));
-    say("  stop everything: cargo xtask demo --stop");
-    Ok(())
+    Ok(Demo { cluster, access })
+}
+
+/// The cluster of a demo that runs.
+pub fn find() -> Result<Option<pg::standing::Standing>> {
+    Ok(pg::standing::find(NAME)?.filter(pg::standing::Standing::running))
 }
 
 /// Stops what an earlier run left running.
@@ -121,7 +140,10 @@ fn play(client: &mut Client, access: &Access) -> Result<()> {
         let result = wait::until_quiet(client, &step)?;
         step.done(&result);
     }
+    Ok(())
+}
 
+fn show(client: &mut Client, access: &Access) -> Result<()> {
     report::section("The outbox");
     report::query(client, include_str!("outbox.sql"))?;
     report::section("SELECT * FROM etl.health_report()");

@@ -1,7 +1,8 @@
-//! What the other rooms need from the machine: Debian packages and cargo-pgrx, found first, installed only when missing.
+//! What the other rooms need from the machine: Debian packages, Python environments and cargo-pgrx, found first, installed only when missing.
 
 pub mod apt;
 pub mod pgrx;
+pub mod python;
 pub mod suite;
 
 use anyhow::Result;

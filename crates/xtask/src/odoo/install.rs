@@ -1,14 +1,14 @@
 //! Odoo's program: Debian's package unpacked (not installed) beside a Python environment of its own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::command;
-use crate::deps::apt;
 use crate::deps::suite::{self, Kind};
+use crate::deps::{apt, python};
 use crate::place;
 use crate::progress::Step;
 
@@ -16,7 +16,7 @@ const PACKAGE: &str = "odoo-19";
 const SUITE: &str = "sid";
 
 /// libmagic is loaded by python-magic.
-const SYSTEM_PACKAGES: &[&str] = &["python3", "python3-venv", "libmagic1"];
+const SYSTEM_PACKAGES: &[&str] = &["libmagic1"];
 
 /// The package's dependencies, by their names on PyPI.
 const REQUIREMENTS: &str = "asn1crypto Babel cbor2 chardet cryptography python-dateutil docutils geoip2 gevent greenlet \
@@ -114,29 +114,9 @@ impl Program {
 
     fn python(&self) -> Result<()> {
         let step = Step::start("Installing Odoo's Python requirements (about 1 minute, once)");
-        // The system's own Python: one below a person's home could not be run by the servers' user.
-        let system = Path::new("/usr/bin/python3");
-        let python = if system.is_file() {
-            system
-        } else {
-            Path::new("python3")
-        };
+        let requirements: Vec<&str> = REQUIREMENTS.split_whitespace().collect();
         let venv = self.root.join("venv");
-        command::logged(
-            &step,
-            Command::new(python).args(["-m", "venv"]).arg(&venv),
-            "odoo-venv",
-        )
-        .context("a Python environment cannot be made: apt-get install python3-venv")?;
-        let mut pip = Command::new(venv.join("bin/pip"));
-        pip.args([
-            "install",
-            "--disable-pip-version-check",
-            "--prefer-binary",
-            "--no-cache-dir",
-        ]);
-        pip.args(REQUIREMENTS.split_whitespace()).current_dir("/");
-        command::logged(&step, &mut pip, "odoo-pip")?;
+        python::environment(&step, &venv, "odoo", &requirements)?;
         let mut compile = Command::new(venv.join("bin/python"));
         compile
             .args(["-m", "compileall", "-q", "-j", "0"])

@@ -46,9 +46,9 @@ impl Delivery<'_> {
             }
         }
         // One `unlink` with a missing id deletes none, so that these two never travel together.
-        self.unlink(&open);
+        self.delete_records(&open);
         let unseen = self.settle_gone(unseen);
-        self.unlink(&unseen);
+        self.delete_records(&unseen);
     }
 
     /// Settles those of `rows` whose records are gone, in one question; gives back the others.
@@ -69,34 +69,39 @@ impl Delivery<'_> {
         rest
     }
 
-    /// Deletes the records of `rows` and settles the rows. For what a search did not find, `unlink` has the last word: it
-    /// answers MissingError for what is gone and AccessError for what is hidden.
-    fn unlink(&mut self, rows: &[(&Row, i64)]) {
-        let model = &self.batch.model;
-        let results = self.divide(rows.len(), |delivery, places| {
-            let ids: BTreeSet<i64> = places.iter().map(|place| rows[*place].1).collect();
-            let ids: Vec<i64> = ids.into_iter().collect();
-            let call = delivery.new_call(model, "unlink").on(&ids);
-            match delivery.send(&call) {
-                Ok(_) => Ok(places.iter().map(|place| Some(rows[*place].1)).collect()),
-                Err(failure)
-                    if failure.class == ErrorClass::Missing && names_all(&failure, model, &ids) =>
-                {
-                    Ok(vec![None; places.len()])
-                }
-                Err(failure) => Err(delivery.with_rights(
-                    named_missing(failure, model, rows, places),
-                    model,
-                    "unlink",
-                )),
-            }
-        });
-        for ((row, _), result) in rows.iter().zip(results) {
+    /// Deletes the records of `rows` and settles the rows.
+    fn delete_records(&mut self, rows: &[(&Row, i64)]) {
+        let ids: Vec<i64> = rows.iter().map(|(_, id)| *id).collect();
+        for ((row, _), result) in rows.iter().zip(self.unlink(&self.batch.model, &ids)) {
             match result {
                 Ok(deleted) => self.deliver_row(row, deleted),
                 Err(failure) => self.fail(row, failure),
             }
         }
+    }
+
+    /// Deletes records; one result per id, `None` where it was gone. For what a search did not find, `unlink` has the last word: it
+    /// answers MissingError for what is gone and AccessError for what is hidden.
+    pub(super) fn unlink(&mut self, model: &str, ids: &[i64]) -> Vec<Result<Option<i64>, Failure>> {
+        self.divide(ids.len(), |delivery, places| {
+            let some: BTreeSet<i64> = places.iter().map(|place| ids[*place]).collect();
+            let some: Vec<i64> = some.into_iter().collect();
+            let call = delivery.new_call(model, "unlink").on(&some);
+            match delivery.send(&call) {
+                Ok(_) => Ok(places.iter().map(|place| Some(ids[*place])).collect()),
+                Err(failure)
+                    if failure.class == ErrorClass::Missing
+                        && names_all(&failure, model, &some) =>
+                {
+                    Ok(vec![None; places.len()])
+                }
+                Err(failure) => Err(delivery.with_rights(
+                    named_missing(failure, model, ids, places),
+                    model,
+                    "unlink",
+                )),
+            }
+        })
     }
 }
 
@@ -105,12 +110,12 @@ fn names_all(failure: &Failure, model: &str, ids: &[i64]) -> bool {
         .all(|id| crate::odoo::judge::names_record(&failure.message, model, *id))
 }
 
-fn named_missing(failure: Failure, model: &str, rows: &[(&Row, i64)], places: &[usize]) -> Refusal {
+fn named_missing(failure: Failure, model: &str, ids: &[i64], places: &[usize]) -> Refusal {
     let named = places
         .iter()
         .enumerate()
         .filter(|(_, place)| {
-            crate::odoo::judge::names_record(&failure.message, model, rows[**place].1)
+            crate::odoo::judge::names_record(&failure.message, model, ids[**place])
         })
         .map(|(at, _)| (at, failure.clone()))
         .collect();

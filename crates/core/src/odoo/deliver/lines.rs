@@ -12,7 +12,7 @@ use crate::odoo::values::{Line, Reference, Typed, Values};
 pub(super) type Placed<'l> = (usize, i64, &'l str, &'l Line);
 
 impl Delivery<'_> {
-    /// Makes or changes `lines` of records of `model`. Returns the failures, by the number of their record. Lines that
+    /// Makes, changes or deletes `lines` of records of `model`. Returns the failures, by the number of their record. Lines that
     /// are not named stay as they are.
     pub(super) fn save_lines(
         &mut self,
@@ -46,9 +46,12 @@ impl Delivery<'_> {
         back: &str,
         lines: &[Placed<'_>],
     ) -> Vec<(usize, Failure)> {
+        let (removed, kept): (Vec<_>, Vec<_>) = lines.iter().partition(|(.., line)| line.removed);
+        // First what goes: a new line may take its place.
+        let removed = self.remove_lines_of(relation, &removed);
         let mut made: Vec<(usize, String, Values)> = Vec::new();
         let mut changed: Vec<(usize, i64, &Values)> = Vec::new();
-        for (record, parent, _, line) in lines {
+        for (record, parent, _, line) in kept {
             match &line.identity {
                 Reference::Id(id) => changed.push((*record, *id, &line.values)),
                 Reference::External(name) => {
@@ -81,9 +84,47 @@ impl Delivery<'_> {
             .iter()
             .zip(changed_results)
             .filter_map(|((record, ..), result)| Some((*record, result.err()?)));
-        made.chain(changed)
+        removed
+            .into_iter()
+            .chain(made)
+            .chain(changed)
             .map(|(record, failure)| (record, of_line(relation, failure)))
             .collect()
+    }
+
+    /// Deletes lines. One that is gone already is a success.
+    fn remove_lines_of(&mut self, relation: &str, lines: &[&Placed<'_>]) -> Vec<(usize, Failure)> {
+        let mut failures = Vec::new();
+        let mut targets: Vec<(usize, i64)> = Vec::new();
+        for (record, _, _, line) in lines {
+            let id = match &line.identity {
+                Reference::Id(id) => Ok(Some(*id)),
+                Reference::External(name) => self.lookup(name, Some(relation)),
+            };
+            match id {
+                Ok(id) => targets.extend(id.map(|id| (*record, id))),
+                Err(failure) => failures.push((*record, failure)),
+            }
+        }
+        let ids: Vec<i64> = targets.iter().map(|(_, id)| *id).collect();
+        let results = match self.existing(relation, &ids) {
+            _ if ids.is_empty() => Vec::new(),
+            // One `unlink` with a missing id deletes none, so that these two never travel together.
+            Ok(seen) => {
+                let (there, unseen): (Vec<i64>, Vec<i64>) =
+                    ids.iter().partition(|id| seen.contains(id));
+                let there = there.iter().copied().zip(self.unlink(relation, &there));
+                let unseen = unseen.iter().copied().zip(self.unlink(relation, &unseen));
+                there.chain(unseen).collect()
+            }
+            Err(failure) => ids.iter().map(|id| (*id, Err(failure.clone()))).collect(),
+        };
+        let results: BTreeMap<i64, Result<Option<i64>, Failure>> = results.into_iter().collect();
+        failures.extend(targets.into_iter().filter_map(|(record, id)| {
+            let failure = results.get(&id)?.as_ref().err()?;
+            Some((record, failure.clone()))
+        }));
+        failures
     }
 
     /// The model of the lines in `field`, and the many2one that points back.

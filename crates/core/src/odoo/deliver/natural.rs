@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::{Map, Value, json};
 
 use super::Delivery;
+use super::apart::comes_again;
 use crate::failure::{ErrorClass, Failure};
 use crate::odoo::fields::ModelFields;
 use crate::outbox::Row;
@@ -50,17 +51,17 @@ impl Delivery<'_> {
         for ((model, field), values) in keys {
             let values: Vec<String> = values.into_iter().collect();
             for part in values.chunks(MOST) {
-                let records = match self.ask_for(&model, &field, part) {
-                    Ok(records) => records,
-                    Err(failure) if failure.class == ErrorClass::Invalid => {
+                match self.ask_for_all(&model, &field, part) {
+                    Ok(ids) => found.ids.extend(
+                        ids.into_iter()
+                            .map(|(value, ids)| ((model.clone(), field.clone(), value), ids)),
+                    ),
+                    // Rows that refer to nothing there have nothing to do with it.
+                    Err(failure) if !comes_again(failure.class) => {
                         found.refused.insert((model, field), failure);
                         break;
                     }
                     Err(failure) => return Err(failure),
-                };
-                for (value, id) in records {
-                    let key = (model.clone(), field.clone(), value);
-                    found.ids.entry(key).or_default().push(id);
                 }
             }
         }
@@ -82,6 +83,33 @@ impl Delivery<'_> {
             Ok(())
         })?;
         Ok(Cow::Owned(named))
+    }
+
+    /// The ids under each of `values`: all of them, or two where there are more.
+    fn ask_for_all(
+        &mut self,
+        model: &str,
+        field: &str,
+        values: &[String],
+    ) -> Result<HashMap<String, Vec<i64>>, Failure> {
+        let mut found: HashMap<String, Vec<i64>> = HashMap::new();
+        let mut wanted = values.to_vec();
+        while !wanted.is_empty() {
+            let records = self.ask_for(model, field, &wanted)?;
+            let is_full = records.len() > 2 * wanted.len();
+            let mut seen: HashMap<String, Vec<i64>> = HashMap::new();
+            for (value, id) in records {
+                seen.entry(value).or_default().push(id);
+            }
+            // One that has many records pushes those of others out of a full answer.
+            let before = wanted.len();
+            wanted.retain(|value| is_full && seen.get(value).is_none_or(|ids| ids.len() < 2));
+            found.extend(seen);
+            if wanted.len() == before {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     fn ask_for(

@@ -78,6 +78,17 @@ pub fn check<'f>(
     Ok(field)
 }
 
+/// When the field `name` can be written: "always", "once" (when the record is made), or "never".
+pub(super) fn writable(name: &str, field: &Field) -> &'static str {
+    if KEPT_BY_ODOO.contains(&name) || (field.readonly && is_derived(field)) {
+        "never"
+    } else if field.readonly {
+        "once"
+    } else {
+        "always"
+    }
+}
+
 /// Whether a read-only field is Odoo's own business.
 ///
 /// Odoo marks three kinds of fields read-only: computed ones (`amount_total`), ones that only its interface protects

@@ -85,12 +85,16 @@ impl ModelFields {
         (!fields.is_empty()).then_some(Self { fields })
     }
 
-    /// Those of these fields that there are, in the form of `fields_get`.
+    /// Those of these fields that there are, in the form of `fields_get`, and whether they can be written: `writable` is
+    /// "always", "once" (when the record is made), or "never".
     #[must_use]
     pub fn some_to_json(&self, names: &[String]) -> Value {
-        let named = names
-            .iter()
-            .filter_map(|name| Some((name.clone(), self.get(name)?.to_json())));
+        let named = names.iter().filter_map(|name| {
+            let field = self.get(name)?;
+            let mut json = field.to_json();
+            json["writable"] = json!(check::writable(name, field));
+            Some((name.clone(), json))
+        });
         Value::Object(named.collect())
     }
 
@@ -121,7 +125,8 @@ impl Field {
     #[must_use]
     pub fn nature(&self) -> Nature {
         match self.kind.as_str() {
-            "one2many" | "properties" | "json" => Nature::Partial,
+            "one2many" => Nature::Lines,
+            "properties" | "json" => Nature::Partial,
             _ if self.computed || self.related || !self.store => Nature::Computed,
             _ if self.readonly => Nature::Fixed,
             _ => Nature::Plain,

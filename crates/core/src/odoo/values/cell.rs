@@ -1,5 +1,7 @@
 //! Values as columns and cells of a `load` matrix.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Line, Reference, Typed, Values};
@@ -92,8 +94,9 @@ impl Sheet {
 
     fn add_lines(&mut self, field: &str, lines: &[Line]) {
         let mut block: Option<Block> = None;
+        let kinds = kinds_of_references(lines);
         for line in lines {
-            let cells = line_cells(field, line);
+            let cells = line_cells(field, line, &kinds);
             match (&mut block, cells) {
                 (None, Some((columns, row))) => {
                     block = Some(Block {
@@ -148,15 +151,40 @@ pub fn matrix(sheets: &[&Sheet]) -> Matrix {
     matrix
 }
 
+/// By which kind of reference other lines name a record in each field: a line that has none there goes into their column.
+fn kinds_of_references(lines: &[Line]) -> BTreeMap<&str, &'static str> {
+    let mut kinds = BTreeMap::new();
+    for (name, value) in lines.iter().flat_map(|line| &line.values) {
+        if let Typed::One(Some(reference)) = value {
+            let kind = match reference {
+                Reference::Id(_) => ".id",
+                Reference::External(_) => "id",
+            };
+            kinds.entry(name.as_str()).or_insert(kind);
+        }
+    }
+    kinds
+}
+
 /// Columns and cells of a line; `None` where a cell cannot hold all of it.
-fn line_cells(field: &str, line: &Line) -> Option<(Vec<String>, Vec<Value>)> {
+fn line_cells(
+    field: &str,
+    line: &Line,
+    kinds: &BTreeMap<&str, &'static str>,
+) -> Option<(Vec<String>, Vec<Value>)> {
     let Reference::External(name) = &line.identity else {
         return None;
     };
+    if line.removed {
+        return None;
+    }
     let mut columns = vec![format!("{field}/id")];
     let mut row = vec![json!(name)];
     for (name, value) in &line.values {
-        let (column, cell) = cell(name, value)?;
+        let (column, cell) = match (value, kinds.get(name.as_str())) {
+            (Typed::One(None), Some(kind)) => (format!("{name}/{kind}"), json!("")),
+            _ => cell(name, value)?,
+        };
         columns.push(format!("{field}/{column}"));
         row.push(cell);
     }
@@ -212,6 +240,7 @@ mod tests {
         Line {
             identity: Reference::External(format!("m.{key}")),
             values: named(values),
+            removed: false,
         }
     }
 
@@ -302,6 +331,28 @@ mod tests {
             ]
         );
         assert_eq!(matrix.spans, [(0, 1), (2, 2)]);
+    }
+
+    #[test]
+    fn a_line_without_a_reference_goes_along_and_one_to_be_deleted_does_not() {
+        let product = |reference| ("product", Typed::One(reference));
+        let mut gone = line("3", &[]);
+        gone.removed = true;
+        let lines = vec![
+            line("1", &[product(None)]),
+            line("2", &[product(Some(Reference::External("m.p".to_owned())))]),
+            gone.clone(),
+        ];
+        let sheet = Sheet::new("m.r", &named(&[("lines", Typed::Lines(lines))]));
+        assert_eq!(sheet.columns(), ["id", "lines/id", "lines/product/id"]);
+        assert_eq!(sheet.later_lines, [("lines".to_owned(), gone)]);
+        assert_eq!(
+            matrix(&[&sheet]).data,
+            [
+                [json!("m.r"), json!("m.1"), json!("")],
+                [json!(""), json!("m.2"), json!("m.p")]
+            ]
+        );
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub enum Typed {
     One(Option<Reference>),
     /// Many2many: the whole new set.
     Many(Vec<Reference>),
-    /// One2many: lines to make or change; lines not named stay.
+    /// One2many: lines to make, to change or to delete; lines not named stay.
     Lines(Vec<Line>),
     /// What `load` cannot carry and a later `write` must (properties).
     Late(Value),
@@ -56,6 +56,8 @@ pub enum Reference {
 pub struct Line {
     pub identity: Reference,
     pub values: Values,
+    /// It is to be deleted, and has no values.
+    pub removed: bool,
 }
 
 /// Checked values by field name.

@@ -159,6 +159,24 @@ fn lines(
                 REMEDY,
             ));
         }
+        if let Some(removed) = object.get("_delete") {
+            if removed != &Value::Bool(true)
+                || object.keys().any(|key| key != "_delete" && key != "key")
+            {
+                return Err(invalid(
+                    format!(
+                        "{model}.{place}: a line with \"_delete\" is deleted, and has no values"
+                    ),
+                    "Send {\"key\": \"…\", \"_delete\": true}.",
+                ));
+            }
+            found.push(Line {
+                identity,
+                values: Values::new(),
+                removed: true,
+            });
+            continue;
+        }
         // A line of an update may be a new one.
         let purpose = if purpose == Purpose::Update {
             Purpose::Upsert
@@ -179,7 +197,11 @@ fn lines(
                 "Leave lines out that do not change.",
             ));
         }
-        found.push(Line { identity, values });
+        found.push(Line {
+            identity,
+            values,
+            removed: false,
+        });
     }
     Ok(Typed::Lines(found))
 }

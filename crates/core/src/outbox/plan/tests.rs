@@ -8,7 +8,8 @@ use crate::outbox::row::Circle;
 
 fn plain(_: &str, field: &str) -> Nature {
     match field {
-        "lines" => Nature::Partial,
+        "lines" => Nature::Lines,
+        "partial" => Nature::Partial,
         "computed" => Nature::Computed,
         "odd" => Nature::Unknown,
         _ => Nature::Plain,
@@ -147,6 +148,38 @@ fn what_one_write_would_not_leave_as_two_do_stays_apart() {
         // A computed value that is not given again: writing the other field may change it.
         (Update, json!({"computed": 1}), Update, json!({"name": "b"})),
         (Update, json!({"lines": [1]}), Update, json!({"lines": [2]})),
+        (
+            Update,
+            json!({"lines": [{"key": 1, "x": 1}]}),
+            Update,
+            json!({"lines": [{"key": "1", "y": 1}]}),
+        ),
+        (
+            Update,
+            json!({"lines": [{"key": "1"}]}),
+            Update,
+            json!({"lines": [{"id": 2}]}),
+        ),
+        // A line by position is another one in the next row.
+        (
+            Create,
+            json!({"lines": [{"name": "a"}]}),
+            Update,
+            json!({"lines": [{"key": "1"}]}),
+        ),
+        // What Odoo computes of lines comes after they are written.
+        (
+            Update,
+            json!({"lines": [{"key": "1"}]}),
+            Update,
+            json!({"name": "b"}),
+        ),
+        (
+            Update,
+            json!({"partial": [{"key": "1"}]}),
+            Update,
+            json!({"partial": [{"key": "2"}]}),
+        ),
         (Update, json!({"odd": 1}), Update, json!({"name": "b"})),
         (Update, json!({"odd": [1]}), Update, json!({"odd": [2]})),
         (Update, json!({"name": "a"}), Upsert, json!({"name": "b"})),
@@ -155,6 +188,13 @@ fn what_one_write_would_not_leave_as_two_do_stays_apart() {
         (Delete, json!({}), Upsert, json!({"name": "b"})),
         (Update, json!({"name": "a"}), Call, json!({"method": "x"})),
         (Call, json!({"method": "x"}), Call, json!({"method": "x"})),
+        // Deleted and made again.
+        (
+            Update,
+            json!({"lines": [{"key": "1", "_delete": true}]}),
+            Update,
+            json!({"lines": [{"key": "1", "x": 1}]}),
+        ),
     ];
     for (first, a, second, b) in pairs {
         let planned = plan(
@@ -167,6 +207,41 @@ fn what_one_write_would_not_leave_as_two_do_stays_apart() {
         assert_eq!(ids(&planned), [[1], [2]], "{first:?} {a} {second:?} {b}");
         assert_eq!(after(&planned, 2), [[After::Settled(1)]], "{a} {b}");
     }
+}
+
+#[test]
+fn different_lines_of_a_record_go_together() {
+    let planned = plan(
+        vec![
+            claimed(1, Create, Some(7), json!({"name": "a"})),
+            claimed(2, Update, Some(7), json!({"lines": [{"key": "1", "x": 1}]})),
+            claimed(
+                3,
+                Upsert,
+                Some(7),
+                json!({"lines": [{"key": "2"}, {"key": 3}, {"key": "4", "x": 1}]}),
+            ),
+            // One again, whole, and one that is not to be there after all.
+            claimed(
+                4,
+                Update,
+                Some(7),
+                json!({"lines": [{"key": 1, "x": 2, "y": 1}, {"key": "4", "_delete": true}]}),
+            ),
+        ],
+        &plain,
+    );
+    let row = &planned[0].batch.rows[0];
+    let lines = json!([{"key": 1, "x": 2, "y": 1}, {"key": "2"}, {"key": 3}, {"key": "4", "_delete": true}]);
+    assert_eq!((planned.len(), row.operation), (1, Create));
+    assert_eq!(
+        Value::Object(row.payload.clone()),
+        json!({"name": "a", "lines": lines})
+    );
+    assert_eq!(
+        row.changes.clone().map(Value::Object),
+        Some(json!({"lines": lines}))
+    );
 }
 
 #[test]

@@ -201,3 +201,30 @@ fn a_payload_does_not_stand_in_the_message() {
     let long = "s3cret".repeat(20);
     assert!(!refused(json!({"partner_id": long}), Purpose::Create).contains("s3cret"));
 }
+
+#[test]
+fn a_line_is_deleted_by_its_key_or_its_id() {
+    let lines = |lines: Value| read(json!({"order_line": lines}), Purpose::Update);
+    let Ok(values) = lines(json!([{"key": "1", "_delete": true}, {"id": 7, "_delete": true}]))
+    else {
+        panic!("refused");
+    };
+    let Some(Typed::Lines(found)) = values.get("order_line") else {
+        panic!("no lines: {values:?}");
+    };
+    assert!(
+        found
+            .iter()
+            .all(|line| line.removed && line.values.is_empty())
+    );
+    assert_eq!(found[1].identity, Reference::Id(7));
+    for odd in [
+        json!([{"key": "1", "_delete": false}]),
+        json!([{"key": "1", "_delete": true, "name": "x"}]),
+        json!([{"key": "1", "_delete": "yes"}]),
+    ] {
+        let message = refused(json!({"order_line": odd}), Purpose::Update);
+        assert!(message.contains("order_line[0]"), "{message}");
+    }
+    refused(json!({"order_line": [{"_delete": true}]}), Purpose::Update);
+}

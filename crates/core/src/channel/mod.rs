@@ -1,0 +1,264 @@
+//! Channels: endpoints that people read. A row of the outbox for one is a message ([`crate::alerts::Message`]), and is delivered by the same
+//! claim, pace, breaker and settle as a row for Odoo; here is only how it is written and what the answer means.
+
+mod github;
+mod options;
+mod relay;
+mod slack;
+mod smtp;
+mod webhook;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::alerts::Message;
+use crate::failure::{ErrorClass, Failure};
+use crate::http::{Method, Request, Response, Transport, TransportError, TransportSettings};
+use crate::outbox::{Batch, Outcome};
+use crate::secret::Secret;
+
+pub use options::{Kind, Options};
+pub use smtp::{Mail, Tls};
+
+/// Longest answer read: nothing of it is needed but the first words of a refusal.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+/// Longest wait for an answer, where the connection does not say. People read these; nobody waits longer for a page.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A channel that is ready to be used; shared by threads.
+#[derive(Debug)]
+pub struct Channel {
+    options: Options,
+    secret: Option<Secret>,
+    transport: Transport,
+    requests: AtomicU64,
+    /// When the last message was sent.
+    sent: Mutex<Option<Instant>>,
+}
+
+impl Channel {
+    /// Opens nothing. Fails where an option, the secret or `ca_file` cannot be used ([`ErrorClass::Misconfigured`]).
+    pub fn new(options: Options, secret: Option<Secret>) -> Result<Self, Failure> {
+        let transport = Transport::new(&TransportSettings {
+            timeout: options.timeout.unwrap_or(TIMEOUT),
+            connect_timeout: Duration::from_secs(5),
+            max_response_bytes: LONGEST_ANSWER,
+            max_idle_connections: 1,
+            ca_file: options.ca_file.clone(),
+        });
+        let transport = transport.map_err(|why| Failure::new(ErrorClass::Misconfigured, why))?;
+        if secret.is_none() && options.needs_secret() {
+            let why = format!("a {} channel needs a secret", options.kind.name());
+            return Err(
+                Failure::new(ErrorClass::Misconfigured, why).with_remedy(options.kind.secret())
+            );
+        }
+        Ok(Self {
+            options,
+            secret,
+            transport,
+            requests: AtomicU64::new(0),
+            sent: Mutex::new(None),
+        })
+    }
+
+    /// Requests sent so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether something answers there. Of HTTP any answer will do: there is no request that shows more and tells nobody.
+    pub fn probe(&self) -> Result<(), Failure> {
+        if self.options.kind == Kind::Smtp {
+            return smtp::probe(self).map_err(|failure| self.masked(failure));
+        }
+        let url = self.options.origin();
+        self.exchange(Method::Get, &url, Vec::new(), Vec::new())
+            .map(drop)
+    }
+
+    /// Sends the messages of a batch one after another; gives an outcome for each of its rows.
+    pub fn deliver(&self, batch: &Batch, should_stop: &dyn Fn() -> bool) -> Vec<(i64, Outcome)> {
+        let mut outcomes = Vec::with_capacity(batch.rows.len());
+        let mut stopped = None;
+        for row in &batch.rows {
+            if stopped.is_none() && should_stop() {
+                stopped = Some(Failure::new(
+                    ErrorClass::Unreachable,
+                    "not sent: the time was over",
+                ));
+            }
+            let outcome = match &stopped {
+                Some(failure) => Err(failure.clone()),
+                None => {
+                    self.wait_for_its_turn();
+                    message_of(&row.payload).and_then(|message| self.say(&message))
+                }
+            };
+            if let Err(failure) = &outcome
+                && is_of_the_channel(failure.class)
+            {
+                // What it did to this one it would do to the others.
+                stopped.get_or_insert_with(|| Failure {
+                    // They are not sent, and lose no attempt.
+                    class: match failure.class {
+                        ErrorClass::Unknown | ErrorClass::Server => ErrorClass::Unreachable,
+                        class => class,
+                    },
+                    ..failure.clone()
+                });
+            }
+            let outcome = match outcome {
+                Ok(()) => Outcome::delivered(None),
+                Err(failure) => Outcome::Failed(self.masked(failure)),
+            };
+            outcomes.extend(
+                batch
+                    .members(row.id)
+                    .into_iter()
+                    .map(|id| (id, outcome.clone())),
+            );
+        }
+        outcomes
+    }
+
+    /// Between two messages, of one batch or of two.
+    fn wait_for_its_turn(&self) {
+        let Some(pause) = self.options.kind.pause() else {
+            return;
+        };
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = *sent {
+            std::thread::sleep(pause.saturating_sub(at.elapsed()));
+        }
+        *sent = Some(Instant::now());
+    }
+
+    fn say(&self, message: &Message) -> Result<(), Failure> {
+        match self.options.kind {
+            Kind::Slack => slack::say(self, message),
+            Kind::Webhook => webhook::say(self, message),
+            Kind::Github => github::say(self, message),
+            Kind::Smtp => smtp::say(self, message),
+        }
+    }
+
+    fn post(
+        &self,
+        url: &str,
+        headers: Vec<(&'static str, String)>,
+        body: &Value,
+    ) -> Result<Response, Failure> {
+        let mut headers = headers;
+        headers.push(("content-type", "application/json".to_owned()));
+        let response = self.exchange(Method::Post, url, headers, body.to_string().into_bytes())?;
+        judge(&response).map(|()| response)
+    }
+
+    fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    ) -> Result<Response, Failure> {
+        self.count();
+        let request = Request {
+            method,
+            url: url.to_owned(),
+            headers,
+            body,
+            fresh: true,
+        };
+        self.transport.send(&request).map_err(|error| {
+            let class = match error {
+                TransportError::Unbuildable(_) => ErrorClass::Misconfigured,
+                TransportError::NotSent(_) => ErrorClass::Unreachable,
+                TransportError::Lost(_) => ErrorClass::Unknown,
+                // It answered, and what it answered is of no interest.
+                TransportError::TooLarge(_) => ErrorClass::Server,
+            };
+            Failure::new(class, error.to_string())
+        })
+    }
+
+    /// Of a Slack channel the address is the secret: it is in no message.
+    fn masked(&self, failure: Failure) -> Failure {
+        let Some(secret) = &self.secret else {
+            return failure;
+        };
+        // The whole address may have been stored, and an answer quotes the path alone.
+        let path = secret.expose().strip_prefix(&self.options.origin());
+        let message = secret.mask_in(&failure.message);
+        let message = path.map_or(message.clone(), |path| Secret::new(path).mask_in(&message));
+        Failure { message, ..failure }
+    }
+
+    fn count(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn secret(&self) -> &str {
+        self.secret.as_ref().map_or("", Secret::expose)
+    }
+}
+
+/// Whether a failure says something of the channel, and not of the message.
+fn is_of_the_channel(class: ErrorClass) -> bool {
+    matches!(
+        class,
+        ErrorClass::Unreachable
+            | ErrorClass::Misconfigured
+            | ErrorClass::Throttled
+            | ErrorClass::Unknown
+            | ErrorClass::Server
+    )
+}
+
+fn message_of(payload: &serde_json::Map<String, Value>) -> Result<Message, Failure> {
+    let text = payload
+        .get("message")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    serde_json::from_str(text).map_err(|error| {
+        Failure::new(
+            ErrorClass::Invalid,
+            format!("this row is no message: {error}"),
+        )
+        .with_remedy("Messages are written by etl.check_alerts() and etl.test_alert().")
+    })
+}
+
+/// What a status means. The body is a stranger's: a few words of it help, and no more is kept.
+fn judge(response: &Response) -> Result<(), Failure> {
+    let class = match response.status {
+        200..=299 => return Ok(()),
+        429 => ErrorClass::Throttled,
+        // Redirects are not followed: the address is wrong.
+        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 => ErrorClass::Misconfigured,
+        408 | 500..=599 => ErrorClass::Server,
+        413 => ErrorClass::TooLarge,
+        _ => ErrorClass::Invalid,
+    };
+    let words: String = String::from_utf8_lossy(&response.body)
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(120)
+        .collect();
+    let mut failure = Failure::new(
+        class,
+        format!("the channel answered {} {words}", response.status),
+    );
+    failure.retry_after = response.retry_after;
+    if class == ErrorClass::Misconfigured {
+        failure = failure.with_remedy("Correct the channel with etl.set_connection(), try it with etl.test_alert(), then etl.resume().");
+    }
+    Err(failure)
+}
+
+#[cfg(test)]
+mod tests;

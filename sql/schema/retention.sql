@@ -1,0 +1,84 @@
+-- How long what is over is kept.
+
+-- API: Private. Days for which a kind of rows is kept: ops.odoo_sync_config, key "retention".
+CREATE FUNCTION etl._kept_days(kind text) RETURNS float8
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN jsonb_typeof(c.value) = 'number' AND (c.value #>> '{}')::float8 BETWEEN 1 AND 36500 THEN (c.value #>> '{}')::float8
+    ELSE CASE kind WHEN 'done_days' THEN 7 WHEN 'runs_days' THEN 90 ELSE 365 END END
+  FROM (SELECT (SELECT s.value -> kind FROM ops.odoo_sync_config s WHERE s.key = 'retention') AS value) c
+$$;
+COMMENT ON FUNCTION etl._kept_days(text) IS 'Days for which a kind of rows is kept.';
+
+-- API: Public. At most so many rows of each kind in one call.
+CREATE FUNCTION etl.apply_retention(most int DEFAULT 100000) RETURNS jsonb
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  done_before timestamptz;
+  place bigint := 0;
+  seen record;
+  rows bigint := 0;
+  runs bigint;
+  audit bigint;
+  report jsonb;
+  refused text;
+  size int := 5000;
+  kept int := 0;
+BEGIN
+  PERFORM etl._must_be_set_up();
+  IF most IS NULL OR most < 1 THEN
+    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'most must be at least 1', HINT = 'SELECT etl.apply_retention();';
+  END IF;
+  done_before := now() - make_interval(secs => 86400 * etl._kept_days('done_days'));
+  -- In the order of ids, which is that of time: no index is kept for this, and what is young ends it.
+  WHILE rows < most LOOP
+    BEGIN
+      WITH batch AS MATERIALIZED (SELECT o.id, o.created_at, o.model, o.record_key, o.odoo_id FROM ops.odoo_outbox o WHERE o.id > place ORDER BY o.id LIMIT size),
+      -- Older rows of the same record that somebody may send again: what was delivered after them says that they are overtaken.
+      dead AS MATERIALIZED (SELECT d.id, d.model, d.record_key, CASE WHEN d.record_key IS NULL THEN etl._odoo_id(d.payload) END AS odoo_id
+        FROM etl.failures f JOIN ops.odoo_outbox d ON d.id = f.id),
+      -- Whoever puts a row back in the queue meanwhile, or has it locked, keeps it.
+      over AS MATERIALIZED (SELECT o.id FROM ops.odoo_outbox o JOIN batch b ON b.id = o.id
+        WHERE o.status IN ('done', 'cancelled') AND coalesce(o.finished_at, o.created_at) < done_before
+          AND NOT EXISTS (SELECT FROM dead d WHERE d.record_key = o.record_key AND d.model = o.model AND d.id < o.id)
+          AND NOT EXISTS (SELECT FROM dead d WHERE d.odoo_id = o.odoo_id AND d.model = o.model AND d.id < o.id)
+        ORDER BY o.id LIMIT most - rows FOR UPDATE OF o SKIP LOCKED),
+      gone AS (DELETE FROM ops.odoo_outbox o USING over v WHERE o.id = v.id RETURNING o.id)
+      SELECT max(b.id) AS last, bool_and(b.created_at >= done_before) AS young, (SELECT count(*) FROM gone) AS gone INTO seen FROM batch b;
+    EXCEPTION WHEN foreign_key_violation OR raise_exception THEN
+      -- A table or a trigger of the user's keeps one of these: ever smaller batches find it, and the rest goes all the same.
+      refused := SQLERRM;
+      IF size > 1 THEN
+        size := size / 2;
+        CONTINUE;
+      END IF;
+      SELECT min(o.id) AS last, false AS young, 0::bigint AS gone INTO seen FROM ops.odoo_outbox o WHERE o.id > place;
+      kept := kept + 1;
+    END;
+    EXIT WHEN seen.last IS NULL OR kept >= 100;
+    rows := rows + seen.gone;
+    place := seen.last;
+    size := least(size * 2, 5000);
+    EXIT WHEN seen.young;
+  END LOOP;
+  DELETE FROM ops.odoo_sync_runs r WHERE r.id IN (SELECT s.id FROM ops.odoo_sync_runs s
+    WHERE s.status <> 'running' AND coalesce(s.finished_at, s.started_at) < now() - make_interval(secs => 86400 * etl._kept_days('runs_days')) ORDER BY s.id LIMIT most);
+  GET DIAGNOSTICS runs = ROW_COUNT;
+  DELETE FROM etl.audit_log a WHERE a.id IN (SELECT l.id FROM etl.audit_log l
+    WHERE l.at < now() - make_interval(secs => 86400 * etl._kept_days('audit_days')) ORDER BY l.id LIMIT most);
+  GET DIAGNOSTICS audit = ROW_COUNT;
+  DELETE FROM etl.alerts a WHERE a.told = '{}' AND a.resolved_at < now() - make_interval(secs => 86400 * etl._kept_days('runs_days'));
+  DELETE FROM etl.messages m WHERE NOT EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.id = m.id);
+  PERFORM etl._fold_deliveries(make_interval(secs => 86400 * etl._kept_days('runs_days')));
+  report := jsonb_build_object('rows', rows, 'runs', runs, 'audit', audit, 'more', greatest(rows, runs, audit) >= most)
+    || CASE WHEN refused IS NULL THEN '{}' ELSE jsonb_build_object('refused', refused) END;
+  IF rows + runs + audit > 0 THEN
+    PERFORM etl._audit('apply_retention', 'ops', NULL, report);
+  END IF;
+  RETURN report;
+END
+$$;
+COMMENT ON FUNCTION etl.apply_retention(int) IS
+  'Deletes what is over and old: delivered and cancelled rows after 7 days, runs after 90, audit entries after 365 (never before 30), or as "retention" in ops.odoo_sync_config says. Dead letters stay, and with them younger rows of their records. The worker does it by itself.';
+ALTER FUNCTION etl.apply_retention(int) OWNER TO etl_worker;

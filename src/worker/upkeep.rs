@@ -1,0 +1,109 @@
+//! What a worker does beside delivering, in rounds that something else has woken it for: an idle one is not woken by it, but to tell
+//! people what has turned.
+
+use std::time::{Duration, Instant};
+
+use pgrx::prelude::*;
+
+use super::session::{Aborted, transaction};
+use crate::connections::store as connections;
+
+/// How often differences are added up.
+const FOLD_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked what is over and old.
+const RETAIN_EVERY: Duration = Duration::from_secs(600);
+/// How often it is tried whether secrets can be read.
+const SECRETS_EVERY: Duration = Duration::from_secs(600);
+/// How often alerts are looked at, where there are rules; a worker that is busy looks more often.
+const ALERTS_EVERY: Duration = Duration::from_secs(30);
+const ALERTS_AT_LEAST: Duration = Duration::from_secs(10);
+/// How often the outbox is counted anew, which reads all of it, if nobody waits; and first.
+const RECOUNT_EVERY: Duration = Duration::from_secs(3_600);
+const RECOUNT_FIRST: Duration = Duration::from_secs(300);
+/// Rows of each kind that are deleted in one transaction.
+const MOST_DELETED: i32 = 5_000;
+
+/// When each is due.
+pub struct Upkeep {
+    fold_at: Instant,
+    retain_at: Instant,
+    recount_at: Instant,
+    secrets_at: Instant,
+    alerted_at: Option<Instant>,
+    /// Whether somebody waits to be told.
+    has_alerts: bool,
+}
+
+impl Upkeep {
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            fold_at: now,
+            retain_at: now,
+            recount_at: now + RECOUNT_FIRST,
+            secrets_at: now,
+            alerted_at: None,
+            has_alerts: false,
+        }
+    }
+
+    /// What a look at the rules found.
+    pub fn expect_alerts(&mut self, has_rules: bool) {
+        self.has_alerts = has_rules;
+    }
+
+    /// How long until it must be woken for this. `None`: nobody waits to be told.
+    pub fn next(&self) -> Option<Duration> {
+        let at = self.alerted_at.filter(|_| self.has_alerts)? + ALERTS_EVERY;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Does what is due, each by itself: what fails is tried again when it is due again, and stops nothing else. `is_idle`: nobody waits for
+    /// this worker. `true`: there is more to delete.
+    pub fn round(&mut self, is_idle: bool) -> Result<bool, Aborted> {
+        let now = Instant::now();
+        let mut failed = None;
+        let mut attempt = |result: Result<(), Aborted>| failed = result.err().or(failed.take());
+        if self.fold_at <= now {
+            self.fold_at = now + FOLD_EVERY;
+            attempt(transaction(|| call("SELECT etl._fold_counts()")));
+        }
+        if self.secrets_at <= now {
+            self.secrets_at = now + SECRETS_EVERY;
+            attempt(transaction(connections::try_secrets));
+        }
+        if self.alerted_at.is_none_or(|at| at + ALERTS_AT_LEAST <= now) {
+            self.alerted_at = Some(now);
+            // Of what was told the end is to be told, also when the last rule is gone.
+            attempt(
+                transaction(crate::alerts::check).map(|looked| self.has_alerts |= looked.is_some()),
+            );
+        }
+        if is_idle && self.recount_at <= now {
+            self.recount_at = now + RECOUNT_EVERY;
+            attempt(transaction(|| call("SELECT etl._recount()")));
+        }
+        if self.retain_at <= now {
+            self.retain_at = now + RETAIN_EVERY;
+            attempt(transaction(apply_retention).map(|more| {
+                if more {
+                    self.retain_at = now;
+                }
+            }));
+        }
+        failed.map_or(Ok(self.retain_at <= now), Err)
+    }
+}
+
+fn call(query: &str) {
+    Spi::run(query).unwrap_or_else(|error| crate::error::spi_failed(error));
+}
+
+/// `true`: there is more of it.
+fn apply_retention() -> bool {
+    let more = Spi::get_one_with_args::<bool>(
+        "SELECT (etl.apply_retention($1) -> 'more')::bool",
+        &[MOST_DELETED.into()],
+    );
+    more.unwrap_or_else(|error| crate::error::spi_failed(error)) == Some(true)
+}
