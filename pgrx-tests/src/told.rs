@@ -19,7 +19,7 @@ pub fn watched_on(builder: Builder) -> (Bench, Client, Ear) {
     let bench = builder.env("ETL_HOOK", "k3y9").start();
     let mut db = bench.client();
     let ear = hook(&mut db, "hook");
-    db.run("SELECT etl.set_alert('all', ARRAY['hook'], status => 'warn')");
+    db.run("SELECT etl.set_alert('all', ARRAY['hook'])");
     (bench, db, ear)
 }
 
@@ -37,28 +37,30 @@ pub fn hook(db: &mut Client, name: &str) -> Ear {
 /// Every alert of every message so far: event, component, status.
 #[track_caller]
 pub fn told(ear: &Ear) -> Vec<String> {
-    let bodies = ear
-        .heard()
-        .into_iter()
-        .filter(|heard| heard.method == "POST");
-    let bodies = bodies.map(|heard| serde_json::from_str::<Value>(&heard.body).expect("JSON"));
-    let mut told = Vec::new();
-    for body in bodies {
-        for alert in body["alerts"].as_array().expect("alerts") {
-            let word = |name: &str| alert[name].as_str().unwrap_or_default().to_owned();
-            told.push(format!(
-                "{} {} {}",
-                word("event"),
-                word("component"),
-                word("status")
-            ));
-        }
-    }
-    told
+    messages(ear).concat()
+}
+
+/// The same, message by message.
+#[track_caller]
+pub fn messages(ear: &Ear) -> Vec<Vec<String>> {
+    let heard = ear.heard().into_iter();
+    let posts = heard.filter(|heard| heard.method == "POST");
+    let lines = |body: &str| {
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        let alerts = body["alerts"].as_array().expect("alerts").clone();
+        let word = |alert: &Value, name: &str| alert[name].as_str().unwrap_or_default().to_owned();
+        let line = |alert: &Value| {
+            ["event", "component", "status"]
+                .map(|name| word(alert, name))
+                .join(" ")
+        };
+        alerts.iter().map(line).collect()
+    };
+    posts.map(|heard| lines(&heard.body)).collect()
 }
 
 /// Looks as if whatever passes had passed long enough to be well again.
 #[track_caller]
 pub fn look_later(db: &mut Client) {
-    db.run("UPDATE etl.alerts SET seen_at = seen_at - interval '1 min'; SELECT etl.check_alerts()");
+    db.run("UPDATE etl.alerts SET seen_at = seen_at - interval '3 min'; SELECT etl.check_alerts()");
 }

@@ -74,7 +74,7 @@ fn the_worker_tells_by_itself_within_a_minute() {
     );
     db.run(&format!("SELECT etl.cancel({bad}, 'a test')"));
     bench.sim();
-    eventually(Duration::from_secs(120), "its end to be told", || {
+    eventually(Duration::from_secs(240), "its end to be told", || {
         told(&ear)
             .iter()
             .any(|line| line == "resolved dead letters pass")
@@ -92,6 +92,11 @@ fn the_worker_tells_by_itself_within_a_minute() {
 fn a_channel_that_hangs_or_refuses_holds_up_nothing_else() {
     let (_bench, mut db, good) = watched();
     let hangs = hook(&mut db, "hangs");
+    // Longer than this test: whoever waited for it would be seen.
+    db.run(&format!(
+        "SELECT etl.set_connection('hangs', 'webhook', '{}/hook', '{{\"timeout\": 120}}', 'env:ETL_HOOK')",
+        hangs.url()
+    ));
     hangs.always(Answer {
         text: "200 OK\r\n\r\nok".to_owned(),
         after: Duration::from_secs(3_600),
@@ -109,9 +114,17 @@ fn a_channel_that_hangs_or_refuses_holds_up_nothing_else() {
             .iter()
             .any(|line| line == "opened dead letters fail")
     });
+    assert!(!hangs.heard().is_empty());
+    let begun = Instant::now();
     let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
     db.await_status(id, "done");
-    assert!(!hangs.heard().is_empty());
+    let test: i64 = db.one("SELECT etl.test_alert('hook')", &[]);
+    db.await_status(test, "done");
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
     // Misconfigured: nothing is lost, and somebody is told what to do.
     eventually(PATIENCE, "the wrong one to be paused", || {
         db.health("connection wrong").contains("etl.set_connection")
@@ -180,6 +193,15 @@ fn rules_that_cannot_work_are_refused_with_a_remedy() {
     for (call, code) in [
         ("etl.set_alert('x', ARRAY['hook'], 'outhouse')", "22023"),
         ("etl.set_alert('x', ARRAY['hook'], 'sync')", "22023"),
+        ("etl.set_alert('x', ARRAY['hook'], 'worker dead')", "22023"),
+        (
+            "etl.set_alert('x', ARRAY['hook'], quiet_hours => '25:99-26:00')",
+            "22023",
+        ),
+        (
+            "etl.set_alert('x', ARRAY['hook'], quiet_hours => '7:00-07:00')",
+            "22023",
+        ),
         (
             "etl.set_alert('x', ARRAY['hook'], status => 'pass')",
             "22023",

@@ -88,9 +88,9 @@ fn connections_that_are_missing_paused_failing_or_unknown() {
     });
 
     db.run("INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, connection) VALUES ('res.partner', 'create', '{}', 'lost', 'o''dd')");
-    let health = db.health("connection o'dd");
+    let health = db.health("connections");
     assert!(
-        health.contains("| fail | missing |") && health.contains("etl.set_connection('o''dd'"),
+        health.contains("| fail | 1 missing |") && health.contains("o'dd"),
         "{health}"
     );
     assert_eq!(db.count("queued"), 1, "the row waits for its connection");

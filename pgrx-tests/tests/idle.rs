@@ -3,7 +3,8 @@
 use pg_etl_tests::DATABASE;
 use pg_etl_tests::prelude::*;
 
-const WATCHED: Duration = Duration::from_secs(15);
+/// As long as the worker asks an Odoo once that nobody calls.
+const WATCHED: Duration = Duration::from_secs(60);
 
 fn transactions(client: &mut Client) -> i64 {
     client.one(
@@ -15,7 +16,7 @@ fn transactions(client: &mut Client) -> i64 {
 }
 
 /// Nothing but the worker is connected to the database; counts what it does after it came to rest.
-fn spent(bench: &Bench) -> i64 {
+fn spent(bench: &Bench, watched: Duration) -> i64 {
     let mut outside = bench.client_in("postgres");
     eventually(PATIENCE, "the test's own sessions to be gone", || {
         outside.one::<i64>(
@@ -32,8 +33,8 @@ fn spent(bench: &Bench) -> i64 {
         seen.1.elapsed() >= Duration::from_secs(2)
     });
     let (before, begin) = (transactions(&mut outside), Instant::now());
-    eventually(WATCHED * 2, "the time of watching to pass", || {
-        begin.elapsed() >= WATCHED
+    eventually(watched * 2, "the time of watching to pass", || {
+        begin.elapsed() >= watched
     });
     transactions(&mut outside) - before
 }
@@ -45,9 +46,9 @@ fn an_idle_worker_costs_at_most_a_query_in_five_seconds() {
     let id = db.enqueue("res.partner", "create", json!({"name": "First"}), None);
     db.await_status(id, "done");
     drop(db);
-    let spent = spent(&bench);
-    println!("measured: transactions of an idle worker in {WATCHED:?}: {spent} (bound 3)");
-    assert!(spent <= 3, "{spent} transactions in {WATCHED:?}");
+    let spent = spent(&bench, WATCHED);
+    println!("measured: transactions of an idle worker in {WATCHED:?}: {spent} (bound 12)");
+    assert!(spent <= 12, "{spent} transactions in {WATCHED:?}");
 }
 
 /// The other way round: the counter that the test above trusts does count the slow poll, where that is fast.
@@ -58,5 +59,5 @@ fn the_slow_poll_is_seen_by_the_counter() {
         .setting("etl.poll_interval", "5s")
         .start();
     bench.worker();
-    assert!(spent(&bench) > 0);
+    assert!(spent(&bench, Duration::from_secs(15)) > 0);
 }

@@ -184,7 +184,10 @@ fn each_role_may_call_its_own_functions_and_those_of_lesser_roles() {
     }
     // Of the private ones, which start with an underscore, only what the views call, and what is done with the caller's own rights.
     for role in ["etl_reader", "etl_operator", "etl_admin"] {
-        expected.extend(["_oldest_due", "_workers"].map(|function| format!("{role} {function}")));
+        expected.extend(
+            ["_instant", "_oldest_due", "_runs_by_day", "_workers"]
+                .map(|function| format!("{role} {function}")),
+        );
     }
     expected.extend(LENT_TO_ADMINS.map(|function| format!("etl_admin {function}")));
     expected.sort();

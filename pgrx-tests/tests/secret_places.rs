@@ -118,3 +118,33 @@ fn env_secrets_stay_inside_their_prefix() {
         );
     }
 }
+
+/// A key that is mended where it is kept: nobody calls anything.
+#[test]
+fn a_refused_key_that_is_mended_in_its_file_goes_on_by_itself() {
+    let dir = secret_dir();
+    write(&dir.join("key"), "not-the-key");
+    let bench = Bench::builder()
+        .setting("etl.secret_dir", dir.to_str().expect("a path"))
+        .no_connection()
+        .start();
+    let mut db = bench.client();
+    db.run(&format!(
+        "SELECT etl.set_connection('odoo', 'odoo', '{}', '{{\"database\": \"{}\", \"login\": \"{}\"}}', 'file:key')",
+        bench.endpoint.url, bench.endpoint.database, bench.endpoint.login
+    ));
+    let id = db.enqueue("res.partner", "create", json!({"name": "Ada"}), None);
+    eventually(PATIENCE, "the key to be refused", || {
+        db.health("connection odoo").contains("| fail | paused |")
+    });
+    write(&dir.join("key"), &bench.endpoint.key);
+    eventually(Duration::from_secs(90), "the row to be delivered", || {
+        db.row(id).status == "done"
+    });
+    assert_eq!(db.row(id).attempts, 1);
+    assert_eq!(db.health_status("connection odoo"), "pass");
+    // Somebody's own pause is nobody else's to end.
+    db.run("SELECT etl.pause('odoo', 'stock-taking')");
+    bench.connect(&mut db, json!({}));
+    assert!(db.health("connection odoo").contains("| fail | paused |"));
+}

@@ -1,6 +1,7 @@
 -- What there is to do, per connection. $1: kinds of connections.
 SELECT c.name, c.kind, c.url, c.options, c.secret,
        s.paused_at IS NOT NULL AS paused,
+       coalesce(s.refused, false) AS refused,
        coalesce(s.failures, 0) AS failures,
        extract(epoch FROM s.probe_at - now())::float8 AS probe_in,
        extract(epoch FROM s.throttled_until - now())::float8 AS throttled_for,

@@ -6,10 +6,11 @@ WITH stored AS (
     secret = coalesce(excluded.secret, c.secret), updated_at = now()
   RETURNING kind, url, options, secret
 ),
--- What was learned about the old endpoint says nothing about the new one. A pause stays: a person ends it.
+-- What was learned about the old endpoint says nothing about the new one. A person's pause stays until a person ends it.
 forgotten AS (DELETE FROM etl.model_fields f WHERE f.connection = $1),
 state AS (
   INSERT INTO etl.connection_state AS s (connection) VALUES ($1)
-  ON CONFLICT (connection) DO UPDATE SET secret_error = NULL, key_ends_at = NULL, failures = 0, probe_at = NULL, throttled_until = NULL, protocol = NULL, version = NULL
+  ON CONFLICT (connection) DO UPDATE SET paused_at = CASE WHEN NOT s.refused THEN s.paused_at END, paused_reason = CASE WHEN NOT s.refused THEN s.paused_reason END,
+    remedy = CASE WHEN NOT s.refused THEN s.remedy END, refused = false, secret_error = NULL, key_ends_at = NULL, failures = 0, probe_at = NULL, throttled_until = NULL, protocol = NULL, version = NULL
 )
 SELECT jsonb_build_object('kind', s.kind, 'url', s.url, 'options', s.options, 'secret', s.secret) FROM stored s

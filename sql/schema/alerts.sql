@@ -37,9 +37,16 @@ CREATE UNIQUE INDEX alerts_one_open ON etl.alerts (component) WHERE resolved_at 
 CREATE INDEX alerts_told ON etl.alerts (id) WHERE resolved_at IS NULL OR told OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb;
 COMMENT ON TABLE etl.alerts IS 'What turned in the health report, since when, and who knows.';
 -- What a row for a channel says. Not in the row itself: whoever may write to the outbox would speak in our name.
-CREATE TABLE etl.messages (id bigint PRIMARY KEY, message jsonb NOT NULL);
+CREATE TABLE etl.messages (
+  id bigint PRIMARY KEY,
+  -- Whom it is for: the row may have been turned to somebody else.
+  channel text NOT NULL,
+  message jsonb NOT NULL
+);
 COMMENT ON TABLE etl.messages IS 'What rows of the outbox for channels say, by their ids.';
 SELECT pg_catalog.pg_extension_config_dump('etl.messages', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.alerts', '');
+SELECT pg_catalog.pg_extension_config_dump('etl.alerts_id_seq', '');
 ALTER TABLE etl.messages ENABLE ROW LEVEL SECURITY;
 CREATE POLICY worker ON etl.messages FOR ALL TO etl_worker USING (true) WITH CHECK (true);
 ALTER TABLE etl.alert_rules ENABLE ROW LEVEL SECURITY;
@@ -50,18 +57,18 @@ CREATE POLICY worker ON etl.alert_rules FOR ALL TO etl_worker USING (true) WITH 
 CREATE POLICY worker ON etl.alerts FOR ALL TO etl_worker USING (true) WITH CHECK (true);
 SELECT pg_catalog.pg_extension_config_dump('etl.alert_rules', '');
 
--- API: Private. The names, or first words, of all components, from the library.
-CREATE FUNCTION etl._components() RETURNS SETOF text
+-- API: Private. The names of all components, from the library; of a family, the words that all of its names begin with.
+CREATE FUNCTION etl._components(OUT component text, OUT is_family bool) RETURNS SETOF record
   LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', 'components_wrapper';
 COMMENT ON FUNCTION etl._components() IS 'What components of the health report are called.';
 
 -- API: Public.
-CREATE FUNCTION etl.set_alert(name text, channels text[], component text DEFAULT '*', status text DEFAULT 'fail', renotify interval DEFAULT '4 h',
+CREATE FUNCTION etl.set_alert(name text, channels text[], component text DEFAULT '*', status text DEFAULT 'warn', renotify interval DEFAULT '4 h',
     quiet_hours text DEFAULT NULL, timezone text DEFAULT 'UTC') RETURNS void
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
-  hours text[] := regexp_match($6, '^\s*([0-9]{1,2}:[0-9]{2})\s*-\s*([0-9]{1,2}:[0-9]{2})\s*$');
+  hours text[] := regexp_match($6, '^\s*((?:[01]?[0-9]|2[0-3]):[0-5][0-9])\s*-\s*((?:[01]?[0-9]|2[0-3]):[0-5][0-9])\s*$');
   odd text;
   before jsonb;
   made etl.alert_rules;
@@ -69,16 +76,16 @@ BEGIN
   PERFORM etl._must_be_set_up();
   IF $1 IS NULL OR $1 = '' OR length($1) > 63 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'a rule has a name of 1 to 63 characters', HINT = 'SELECT etl.set_alert(''on-call'', ARRAY[''slack'']);';
-  ELSIF $3 IS NULL OR ($3 <> '*' AND NOT EXISTS (SELECT FROM etl._components() c WHERE $3 = c OR starts_with($3, c || ' '))) THEN
+  ELSIF $3 IS NULL OR ($3 <> '*' AND NOT EXISTS (SELECT FROM etl._components() c WHERE $3 = c.component OR (c.is_family AND starts_with($3, c.component || ' ')))) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('no component is called "%s"', $3),
-      DETAIL = (SELECT 'Known are ' || string_agg(c, ', ' ORDER BY c) || '.' FROM etl._components() c), HINT = 'As in etl.health_report(), or * for all of them.';
+      DETAIL = (SELECT 'Known are ' || string_agg(c.component, ', ' ORDER BY c.component) || '.' FROM etl._components() c), HINT = 'As in etl.health_report(), or * for all of them.';
   ELSIF $4 IS NULL OR $4 NOT IN ('warn', 'fail') THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'status is warn or fail', HINT = 'It says from which status on somebody is told.';
   ELSIF $2 IS NULL OR cardinality($2) = 0 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a rule needs a channel', HINT = 'SELECT etl.drop_alert(…); ends a rule.';
   ELSIF $5 < interval '1 min' OR NOT isfinite($5) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'renotify is less than a minute, or for ever', HINT = 'NULL: nothing is said twice.';
-  ELSIF $6 IS NOT NULL AND hours IS NULL THEN
+  ELSIF $6 IS NOT NULL AND (hours IS NULL OR hours [1]::time = hours [2]::time) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'quiet_hours is not understood', HINT = 'For example ''22:00-07:00''.';
   ELSIF NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = $7) THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('time zone "%s" is not known', $7), HINT = 'For example ''Europe/Brussels''.';
@@ -144,15 +151,16 @@ CREATE FUNCTION etl._say(channel text, alerts jsonb) RETURNS bigint
 AS $$
   WITH named AS (SELECT gen_random_uuid()::text AS name),
   queued AS (
-    INSERT INTO ops.odoo_outbox (connection, model, operation, payload, idempotency_key, priority)
-    SELECT channel, 'alert', 'create', jsonb_build_object('alerts', jsonb_array_length(alerts)), 'alert:' || n.name, 10 FROM named n
+    -- One key: what is over is not told before what began it, and whatever ends the worker, one message at most is told twice.
+    INSERT INTO ops.odoo_outbox (connection, model, operation, payload, idempotency_key, record_key, priority)
+    SELECT channel, 'alert', 'create', jsonb_build_object('alerts', jsonb_array_length(alerts)), 'alert:' || n.name, 'alerts', 10 FROM named n
     RETURNING id)
-  INSERT INTO etl.messages AS m (id, message)
+  INSERT INTO etl.messages AS m (id, channel, message)
     -- Databases of one name are told apart by what tells a copy from its original.
-    SELECT q.id, jsonb_build_object('id', n.name, 'database', concat(current_database(), ' ', coalesce(nullif(current_setting('etl.instance', true), ''), left(md5(etl._fingerprint()), 6))),
+    SELECT q.id, channel, jsonb_build_object('id', n.name, 'database', concat(current_database(), ' ', coalesce(nullif(current_setting('etl.instance', true), ''), left(md5(etl._fingerprint()), 6))),
       'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'alerts', alerts)
     FROM queued q CROSS JOIN named n
-    ON CONFLICT (id) DO UPDATE SET message = excluded.message
+    ON CONFLICT (id) DO UPDATE SET channel = excluded.channel, message = excluded.message
     RETURNING m.id
 $$;
 COMMENT ON FUNCTION etl._say(text, jsonb) IS 'Puts a message for a channel into the outbox.';
@@ -192,6 +200,9 @@ AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM etl.alert_rules) AND NOT EXISTS (SELECT FROM etl.alerts a WHERE a.resolved_at IS NULL OR a.told <> '{}') THEN
     RETURN NULL;
+  ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+    -- What another look has told meanwhile would be told again.
+    RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state', MESSAGE = 'alerts are looked at in read committed transactions only', HINT = 'SET default_transaction_isolation = ''read committed'';';
   ELSIF NOT etl._take_turn(2, false) THEN
     RETURN NULL;
   END IF;
@@ -218,6 +229,8 @@ DECLARE
   messages bigint;
 BEGIN
   UPDATE etl.alerts a SET status = c.value ->> 'status', value = coalesce(c.value ->> 'value', a.value), told = c.value -> 'told',
+      -- Who knew of a warning does not know of a failure.
+      acknowledged_at = CASE WHEN a.status = 'fail' OR c.value ->> 'status' = 'warn' THEN a.acknowledged_at END,
       seen_at = CASE WHEN (c.value ->> 'is_seen')::bool THEN clock_timestamp() ELSE a.seen_at END
     FROM jsonb_array_elements(step -> 'changed') c WHERE a.id = (c.value ->> 'id')::bigint;
   UPDATE etl.alerts a SET resolved_at = clock_timestamp()
@@ -226,7 +239,10 @@ BEGIN
   INSERT INTO etl.alerts (component, status, value, threshold, remedy, told)
     SELECT o.value ->> 'component', o.value ->> 'status', o.value ->> 'value', o.value ->> 'threshold', o.value ->> 'remedy', o.value -> 'told' FROM jsonb_array_elements(step -> 'opened') o;
   GET DIAGNOSTICS opened = ROW_COUNT;
-  SELECT count(etl._say(m.key, m.value)) INTO messages FROM jsonb_each(step -> 'messages') m WHERE EXISTS (SELECT FROM etl.connections c WHERE c.name = m.key);
+  -- An issue for each alert: what was done of one is not done again because of another.
+  SELECT count(etl._say(m.key, l.alerts)) INTO messages
+    FROM jsonb_each(step -> 'messages') m JOIN etl.connections c ON c.name = m.key
+    CROSS JOIN LATERAL (SELECT m.value WHERE c.kind <> 'github' UNION ALL SELECT jsonb_build_array(e.value) FROM jsonb_array_elements(m.value) e WHERE c.kind = 'github') l(alerts);
   RETURN jsonb_build_object('opened', opened, 'resolved', resolved, 'messages', messages);
 END
 $$;

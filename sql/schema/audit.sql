@@ -24,6 +24,7 @@ SELECT pg_catalog.pg_extension_config_dump('etl.audit_log_id_seq', '');
 CREATE FUNCTION etl._audit(action text, target text, before jsonb DEFAULT NULL, after jsonb DEFAULT NULL) RETURNS void
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS $$ INSERT INTO etl.audit_log (actor, action, target, before, after)
-        VALUES (session_user::text, action, target, before, after) $$;
+        -- The worker's session belongs to nobody who acts.
+        VALUES (CASE WHEN (SELECT starts_with(b.backend_type, 'pg_etl') FROM pg_stat_get_activity(pg_backend_pid()) b) THEN 'pg_etl worker' ELSE session_user::text END, action, target, before, after) $$;
 COMMENT ON FUNCTION etl._audit(text, text, jsonb, jsonb) IS 'Leaves one row in etl.audit_log.';
 ALTER FUNCTION etl._audit(text, text, jsonb, jsonb) OWNER TO etl_worker;

@@ -18,6 +18,8 @@ CREATE TABLE etl.connection_state (
   connection text PRIMARY KEY REFERENCES etl.connections (name) ON DELETE CASCADE,
   paused_at timestamptz,
   paused_reason text,
+  -- The worker paused it, for the endpoint would not have us: it goes on by itself when what it was refused with is mended.
+  refused bool NOT NULL DEFAULT false,
   -- Circuit breaker: closed while failures is 0; open until the next probe at probe_at.
   failures int NOT NULL DEFAULT 0,
   probe_at timestamptz,
@@ -71,14 +73,18 @@ COMMENT ON FUNCTION etl.test_connection(text) IS
 CREATE FUNCTION etl.pause(connection text DEFAULT 'odoo', reason text DEFAULT NULL) RETURNS text
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
+DECLARE
+  was jsonb;
 BEGIN
   PERFORM etl._must_be_set_up();
   PERFORM etl._connection_must_exist($1);
+  SELECT jsonb_build_object('paused_at', s.paused_at, 'reason', s.paused_reason) INTO was
+    FROM etl.connection_state s WHERE s.connection = $1 FOR UPDATE;
   INSERT INTO etl.connection_state AS s (connection, paused_at, paused_reason)
     VALUES ($1, now(), coalesce($2, 'paused by ' || session_user))
     ON CONFLICT ON CONSTRAINT connection_state_pkey DO UPDATE
-      SET paused_at = coalesce(s.paused_at, excluded.paused_at), paused_reason = excluded.paused_reason;
-  PERFORM etl._audit('pause', $1, NULL, jsonb_build_object('reason', $2));
+      SET paused_at = coalesce(s.paused_at, excluded.paused_at), paused_reason = excluded.paused_reason, refused = false;
+  PERFORM etl._audit('pause', $1, was, jsonb_build_object('reason', $2));
   RETURN 'paused';
 END
 $$;
@@ -104,7 +110,7 @@ BEGIN
            format('If this database is to deliver from now on: SELECT etl.resume(%L);', c.name)
     FROM etl.connections c
     ON CONFLICT ON CONSTRAINT connection_state_pkey DO UPDATE
-      SET paused_at = coalesce(s.paused_at, excluded.paused_at), paused_reason = excluded.paused_reason,
+      SET paused_at = coalesce(s.paused_at, excluded.paused_at), paused_reason = excluded.paused_reason, refused = false,
           remedy = excluded.remedy, run_id = NULL;
   PERFORM etl._rebuild_queue();
   RETURN true;
@@ -128,7 +134,7 @@ BEGIN
     FROM etl.connection_state s WHERE s.connection = $1;
   INSERT INTO etl.connection_state AS s (connection) VALUES ($1)
     ON CONFLICT ON CONSTRAINT connection_state_pkey DO UPDATE
-      SET paused_at = NULL, paused_reason = NULL, failures = 0, probe_at = NULL, throttled_until = NULL, remedy = NULL;
+      SET paused_at = NULL, paused_reason = NULL, refused = false, failures = 0, probe_at = NULL, throttled_until = NULL, remedy = NULL;
   PERFORM etl._audit('resume', $1, was, NULL);
   PERFORM etl._wake();
   RETURN 'resumed';

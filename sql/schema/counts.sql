@@ -15,7 +15,7 @@ COMMENT ON TABLE etl.counts IS 'How many rows the outbox has, as differences to 
 CREATE TABLE etl.failures (id bigint PRIMARY KEY);
 COMMENT ON TABLE etl.failures IS 'The dead letters: an index on the status would cost every delivery more than this.';
 
--- By minute; what is older than two hours by hour, and what is older than runs are kept in one sum, dated 1970.
+-- By minute; what is older than two hours by hour, than a week by day, and what is older than runs are kept in one sum, dated 1970.
 CREATE TABLE etl.deliveries (
   at timestamptz NOT NULL,
   connection text NOT NULL,
@@ -31,6 +31,25 @@ CREATE TABLE etl.deliveries (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE etl.deliveries IS 'What became of rows that were sent, by minute and later by hour. etl.error_rate_hourly and etl.delivery_latency show it.';
 
+-- Runs of days that are over for a day; those of younger ones are counted where they are.
+CREATE TABLE etl.run_days (
+  day date NOT NULL,
+  direction text NOT NULL,
+  connection text NOT NULL,
+  model text,
+  runs bigint NOT NULL,
+  succeeded bigint NOT NULL,
+  failed bigint NOT NULL,
+  running bigint NOT NULL,
+  mean_seconds float8,
+  max_seconds float8
+);
+CREATE INDEX run_days_day ON etl.run_days (day);
+COMMENT ON TABLE etl.run_days IS 'Sync runs of days that are over. etl.sync_runs_daily shows it.';
+
+ALTER TABLE etl.run_days ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reader ON etl.run_days FOR SELECT TO etl_reader USING (true);
+CREATE POLICY worker ON etl.run_days FOR ALL TO etl_worker USING (true) WITH CHECK (true);
 ALTER TABLE etl.counts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE etl.failures ENABLE ROW LEVEL SECURITY;
 ALTER TABLE etl.deliveries ENABLE ROW LEVEL SECURITY;
@@ -74,6 +93,8 @@ BEGIN
   LOCK TABLE ops.odoo_outbox IN ACCESS SHARE MODE;
   PERFORM FROM etl.instance i FOR UPDATE;
   PERFORM etl._take_turn(1, true);
+  -- What was truncated by somebody whose snapshot was older than a row is still in the queue.
+  DELETE FROM etl.queue q WHERE NOT EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.id = q.id);
   WITH scanned AS MATERIALIZED (
     SELECT coalesce(o.connection, 'odoo') AS connection, o.model, o.operation, o.status, count(*) AS rows, array_agg(o.id) FILTER (WHERE o.status = 'failed') AS failed
     FROM ops.odoo_outbox o GROUP BY 1, 2, 3, 4),
@@ -109,19 +130,75 @@ END
 $$;
 COMMENT ON FUNCTION etl._outbox_counted() IS 'Keeps the counts in step with a row changed by hand.';
 
--- API: Private. Minutes that are over become hours; what is old becomes one sum, dated 1970, so that counters never go back.
+-- API: Private. Minutes that are over become hours, and these days; what is old becomes one sum, dated 1970, so that counters never go back.
 CREATE FUNCTION etl._fold_deliveries(kept interval) RETURNS void
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
-  WITH gone AS (DELETE FROM etl.deliveries d WHERE d.at > timestamptz 'epoch'
-      AND (d.at < now() - kept OR (d.at < date_trunc('hour', now() - interval '2 h', 'UTC') AND d.at <> date_trunc('hour', d.at, 'UTC'))) RETURNING *)
+  WITH placed AS MATERIALIZED (
+    SELECT d.at, CASE WHEN d.at < now() - kept THEN timestamptz 'epoch'
+        WHEN d.at < date_trunc('day', now() - interval '7 d', 'UTC') THEN date_trunc('day', d.at, 'UTC')
+        WHEN d.at < date_trunc('hour', now() - interval '2 h', 'UTC') THEN date_trunc('hour', d.at, 'UTC') ELSE d.at END AS place
+    FROM (SELECT DISTINCT x.at FROM etl.deliveries x) d),
+  gone AS (DELETE FROM etl.deliveries d USING placed p WHERE d.at = p.at AND p.place <> p.at RETURNING d.*, p.place)
   INSERT INTO etl.deliveries AS d (at, connection, model, outcome, class, bucket, rows)
-    SELECT CASE WHEN g.at < now() - kept THEN timestamptz 'epoch' ELSE date_trunc('hour', g.at, 'UTC') END, g.connection, g.model, g.outcome, g.class, g.bucket, sum(g.rows)
+    SELECT g.place, g.connection, g.model, g.outcome, g.class, g.bucket, sum(g.rows)
     FROM gone g GROUP BY 1, 2, 3, 4, 5, 6
     ON CONFLICT (at, connection, model, outcome, class, bucket) DO UPDATE SET rows = d.rows + excluded.rows;
 $$;
 COMMENT ON FUNCTION etl._fold_deliveries(interval) IS 'Adds up the minutes of etl.deliveries that are over.';
 ALTER FUNCTION etl._fold_deliveries(interval) OWNER TO etl_worker;
+
+-- API: Private. Counts the runs of days that are over; those of the last few once more, for a run may end late.
+CREATE FUNCTION etl._fold_runs(kept interval) RETURNS void
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  today date := (now() AT TIME ZONE 'UTC')::date;
+  upto timestamptz := (today - 1)::timestamp AT TIME ZONE 'UTC';
+  since timestamptz;
+BEGIN
+  DELETE FROM etl.run_days d WHERE d.day >= today - 4 OR d.day < (now() - kept) AT TIME ZONE 'UTC';
+  SELECT coalesce((max(d.day) + 1)::timestamp AT TIME ZONE 'UTC', '-infinity') INTO since FROM etl.run_days d;
+  INSERT INTO etl.run_days (day, direction, connection, model, runs, succeeded, failed, running, mean_seconds, max_seconds)
+    SELECT x.* FROM etl._runs_by_day(since, upto) x;
+END
+$$;
+COMMENT ON FUNCTION etl._fold_runs(interval) IS 'Adds up the runs of days that are over.';
+ALTER FUNCTION etl._fold_runs(interval) OWNER TO etl_worker;
+
+-- API: Private. Runs by day, of those that began in a time; an index of theirs has it.
+CREATE FUNCTION etl._runs_by_day(since timestamptz, upto timestamptz)
+  RETURNS TABLE (day date, direction text, connection text, model text, runs bigint, succeeded bigint, failed bigint, running bigint, mean_seconds float8, max_seconds float8)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+BEGIN
+  RETURN QUERY
+    SELECT date_trunc('day', coalesce(r.started_at, r.created_at), 'UTC')::date, r.direction::text, coalesce(r.meta ->> 'connection', 'odoo'), r.meta ->> 'model',
+           count(*), count(*) FILTER (WHERE r.status = 'succeeded'), count(*) FILTER (WHERE r.status = 'failed'), count(*) FILTER (WHERE r.status = 'running'),
+           (avg(extract(epoch FROM r.finished_at - r.started_at)) FILTER (WHERE isfinite(r.finished_at) AND isfinite(r.started_at)))::float8,
+           (max(extract(epoch FROM r.finished_at - r.started_at)) FILTER (WHERE isfinite(r.finished_at) AND isfinite(r.started_at)))::float8
+    FROM ops.odoo_sync_runs r
+    WHERE coalesce(r.started_at, r.created_at) >= $1 AND coalesce(r.started_at, r.created_at) < $2
+    GROUP BY 1, 2, 3, 4;
+END
+$$;
+COMMENT ON FUNCTION etl._runs_by_day(timestamptz, timestamptz) IS 'Sync runs by day, direction, connection and model.';
+ALTER FUNCTION etl._runs_by_day(timestamptz, timestamptz) OWNER TO etl_worker;
+
+-- API: Private. A time that somebody may have written by hand; NULL where it is none.
+CREATE FUNCTION etl._instant(written text) RETURNS timestamptz
+  LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  at timestamptz;
+BEGIN
+  at := written::timestamptz;
+  RETURN CASE WHEN isfinite(at) THEN at END;
+EXCEPTION WHEN data_exception THEN
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION etl._instant(text) IS 'A time, or NULL where it is none.';
 
 -- API: Private. When the first row of a connection that waits was due: of those that were scheduled or tried before exactly, of the others
 -- among the thousand that go first and the thousand that are oldest.

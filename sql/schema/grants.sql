@@ -4,17 +4,17 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA etl FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA etl FROM PUBLIC;
 GRANT USAGE ON SCHEMA etl TO etl_reader, etl_worker;
 
-GRANT SELECT ON etl.alert_rules, etl.alerts, etl.thresholds, etl.counts, etl.failures, etl.deliveries, etl.instance, etl.connections, etl.connection_state, etl.model_fields, etl.queue, etl.claims, etl.holds, etl.links, etl.pulls, etl.schema_drift, etl.tracks TO etl_reader;
+GRANT SELECT ON etl.alert_rules, etl.alerts, etl.thresholds, etl.counts, etl.failures, etl.deliveries, etl.run_days, etl.instance, etl.connections, etl.connection_state, etl.model_fields, etl.queue, etl.claims, etl.holds, etl.links, etl.pulls, etl.schema_drift, etl.tracks TO etl_reader;
 -- Both values of what was changed on both sides.
 GRANT SELECT ON etl.conflicts TO etl_operator;
 GRANT EXECUTE ON FUNCTION etl.health(), etl.health_report(), etl.metrics(), etl.log_tail(int), etl.failed_syncs(int) TO etl_reader;
 -- A function in a view is called with the reader's rights.
-GRANT EXECUTE ON FUNCTION etl._workers(), etl._oldest_due(text) TO etl_reader;
+GRANT EXECUTE ON FUNCTION etl._workers(), etl._oldest_due(text), etl._instant(text), etl._runs_by_day(timestamptz, timestamptz) TO etl_reader;
 
 GRANT EXECUTE ON FUNCTION
   etl.enqueue(text, text, jsonb, text, text, text, smallint, timestamptz), etl.explain(bigint),
   etl.drain_outbox(int, interval, bool), etl.replay(bigint, bool), etl.replay_failed(text, text, text, timestamptz, int),
-  etl.cancel(bigint, text), etl.apply_retention(int), etl.pause(text, text), etl.resume(text), etl.test_connection(text),
+  etl.cancel(bigint, text), etl.apply_retention(int, bigint), etl.pause(text, text), etl.resume(text), etl.test_connection(text),
   etl.check_alerts(), etl.ack_alert(bigint), etl.test_alert(text), etl.start_run(text, jsonb), etl.finish_run(bigint, text, jsonb),
   etl.pull(text, bool, text, interval), etl.request_pull(text, text, text), etl.verify(text, text, interval), etl.rollback_run(bigint) TO etl_operator;
 GRANT EXECUTE ON PROCEDURE etl.drain(int, interval) TO etl_operator;
@@ -41,7 +41,7 @@ GRANT EXECUTE ON FUNCTION etl.tracked_records(regclass, text, text) TO etl_reade
 -- The worker: its own bookkeeping, and the doors it needs.
 GRANT SELECT ON etl.connections TO etl_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON etl.connection_state, etl.model_fields, etl.queue, etl.claims, etl.holds, etl.links, etl.pulls, etl.before_images,
-  etl.schema_drift, etl.images, etl.held_back, etl.applying, etl.counts, etl.failures, etl.deliveries, etl.alert_rules, etl.alerts, etl.messages TO etl_worker;
+  etl.schema_drift, etl.images, etl.held_back, etl.applying, etl.counts, etl.failures, etl.deliveries, etl.run_days, etl.alert_rules, etl.alerts, etl.messages TO etl_worker;
 GRANT SELECT, INSERT, DELETE ON etl.conflicts TO etl_worker;
 -- How far a backfill is, and no more: the mapping runs as the tables' owners.
 GRANT SELECT, UPDATE (backfill_asked_at, backfill_after, backfilled_rows, backfilled_at, backfill_error, backfill_not_before) ON etl.tracks TO etl_worker;
@@ -50,7 +50,7 @@ GRANT SELECT, INSERT, DELETE ON etl.audit_log TO etl_worker;
 GRANT USAGE ON SEQUENCE etl.owner_seq, etl.claim_seq, etl.lot_seq TO etl_worker;
 GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, jsonb), etl._connection_must_exist(text),
   etl._wake(), etl._owner_alive(bigint), etl._workers(), etl._library_version(),
-  etl._must_be_set_up(), etl._is_set_up(), etl._odoo_id(jsonb), etl._key_hash(text, text, jsonb), etl._is_flat(jsonb), etl._due(timestamptz), etl._rebuild_queue(), etl._take_turn(int, bool), etl._fold_counts(), etl._recount(), etl._fold_deliveries(interval), etl._oldest_due(text), etl._default_thresholds(), etl._seed_thresholds(), etl._must_be_count(int), etl._components(), etl._say(text, jsonb), etl._alert_state(), etl._apply_alerts(jsonb), etl._oldest_snapshot(), etl._cron_jobs(),
+  etl._must_be_set_up(), etl._is_set_up(), etl._odoo_id(jsonb), etl._key_hash(text, text, jsonb), etl._is_flat(jsonb), etl._due(timestamptz), etl._rebuild_queue(), etl._take_turn(int, bool), etl._fold_counts(), etl._recount(), etl._fold_deliveries(interval), etl._fold_runs(interval), etl._runs_by_day(timestamptz, timestamptz), etl._oldest_due(text), etl._instant(text), etl._must_be_object(jsonb), etl._default_thresholds(), etl._seed_thresholds(), etl._must_be_count(int), etl._components(), etl._say(text, jsonb), etl._alert_state(), etl._apply_alerts(jsonb), etl._oldest_snapshot(), etl._cron_jobs(),
   etl._choose_namespace(), etl._move_in(), etl._mirror_key(text, text), etl._mirrors(), etl._table(text), etl._is_ours(regclass), etl._is_whole(regclass, text[]), etl._must_hold(text, text, bigint), etl._mirror_id(regclass), etl._has_column(regclass, text),
   etl._columns(regclass, text[], text, bool), etl._merging(bool), etl._is_echo(regclass, jsonb), etl._merge(text, text, regclass, text[], json, bigint), etl._compare(regclass, bigint, bigint, bigint[]),
   etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint), etl._seconds(jsonb, text, float8), etl._unpause_mirrors(text, text),

@@ -2,7 +2,7 @@
 
 -- API: Public.
 CREATE FUNCTION etl.metrics() RETURNS text
-  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+  LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on SET lock_timeout = '2s' SET jit = off
   AS 'MODULE_PATHNAME', 'metrics_wrapper';
 COMMENT ON FUNCTION etl.metrics() IS 'Metrics as OpenMetrics text, for a Prometheus. Never calls the network.';
 ALTER FUNCTION etl.metrics() OWNER TO etl_worker;
@@ -45,7 +45,7 @@ BEGIN
     SELECT x.at, x.level, x.source, x.message FROM (
       (SELECT coalesce(r.finished_at, r.started_at, r.created_at) AS at, CASE r.status WHEN 'failed' THEN 'error' ELSE 'info' END AS level, format('run %s', r.id) AS source,
               concat_ws(' ', r.direction, r.meta ->> 'connection', r.meta ->> 'model', r.meta ->> 'mode', r.status,
-                (SELECT string_agg(format('%s %s', m.value, m.key), ', ' ORDER BY m.key) FROM jsonb_each_text(r.meta) m
+                (SELECT string_agg(format('%s %s', m.value, m.key), ', ' ORDER BY m.key) FROM jsonb_each_text(CASE WHEN jsonb_typeof(r.meta) = 'object' THEN r.meta END) m
                  WHERE m.key IN ('done', 'failed', 'retried', 'calls', 'read', 'inserted', 'updated', 'deleted', 'hidden') AND m.value <> '0'), ': ' || r.error) AS message
        FROM ops.odoo_sync_runs r ORDER BY r.id DESC LIMIT n)
       UNION ALL

@@ -10,16 +10,18 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._kept_days(text) IS 'Days for which a kind of rows is kept.';
 
--- API: Public. At most so many rows of each kind in one call.
-CREATE FUNCTION etl.apply_retention(most int DEFAULT 100000) RETURNS jsonb
+-- API: Public. At most so many rows of each kind in one call, which reads twenty times as many of the outbox. after: "next" of the call before.
+CREATE FUNCTION etl.apply_retention(most int DEFAULT 100000, after bigint DEFAULT 0) RETURNS jsonb
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 DECLARE
   done_before timestamptz;
-  place bigint := 0;
+  place bigint := coalesce(after, 0);
+  read bigint := 0;
+  ended bool := false;
   seen record;
   rows bigint := 0;
-  runs bigint;
+  runs bigint := 0;
   audit bigint;
   report jsonb;
   refused text;
@@ -32,7 +34,7 @@ BEGIN
   END IF;
   done_before := now() - make_interval(secs => 86400 * etl._kept_days('done_days'));
   -- In the order of ids, which is that of time: no index is kept for this, and what is young ends it.
-  WHILE rows < most LOOP
+  WHILE rows < most AND read < 20 * most::bigint LOOP
     BEGIN
       WITH batch AS MATERIALIZED (SELECT o.id, o.created_at, o.model, o.record_key, o.odoo_id FROM ops.odoo_outbox o WHERE o.id > place ORDER BY o.id LIMIT size),
       -- Older rows of the same record that somebody may send again: what was delivered after them says that they are overtaken.
@@ -46,7 +48,7 @@ BEGIN
         ORDER BY o.id LIMIT most - rows FOR UPDATE OF o SKIP LOCKED),
       gone AS (DELETE FROM ops.odoo_outbox o USING over v WHERE o.id = v.id RETURNING o.id)
       SELECT max(b.id) AS last, bool_and(b.created_at >= done_before) AS young, (SELECT count(*) FROM gone) AS gone INTO seen FROM batch b;
-    EXCEPTION WHEN foreign_key_violation OR raise_exception THEN
+    EXCEPTION WHEN OTHERS THEN
       -- A table or a trigger of the user's keeps one of these: ever smaller batches find it, and the rest goes all the same.
       refused := SQLERRM;
       IF size > 1 THEN
@@ -56,22 +58,28 @@ BEGIN
       SELECT min(o.id) AS last, false AS young, 0::bigint AS gone INTO seen FROM ops.odoo_outbox o WHERE o.id > place;
       kept := kept + 1;
     END;
-    EXIT WHEN seen.last IS NULL OR kept >= 100;
-    rows := rows + seen.gone;
-    place := seen.last;
+    ended := seen.last IS NULL OR seen.young;
+    rows := rows + coalesce(seen.gone, 0);
+    read := read + size;
+    place := coalesce(seen.last, place);
+    EXIT WHEN ended OR kept >= 100;
     size := least(size * 2, 5000);
-    EXIT WHEN seen.young;
   END LOOP;
-  DELETE FROM ops.odoo_sync_runs r WHERE r.id IN (SELECT s.id FROM ops.odoo_sync_runs s
-    WHERE s.status <> 'running' AND coalesce(s.finished_at, s.started_at) < now() - make_interval(secs => 86400 * etl._kept_days('runs_days')) ORDER BY s.id LIMIT most);
-  GET DIAGNOSTICS runs = ROW_COUNT;
+  BEGIN
+    DELETE FROM ops.odoo_sync_runs r WHERE r.id IN (SELECT s.id FROM ops.odoo_sync_runs s
+      WHERE s.status <> 'running' AND coalesce(s.finished_at, s.started_at) < now() - make_interval(secs => 86400 * etl._kept_days('runs_days')) ORDER BY s.id LIMIT most);
+    GET DIAGNOSTICS runs = ROW_COUNT;
+  EXCEPTION WHEN OTHERS THEN
+    refused := SQLERRM;
+  END;
   DELETE FROM etl.audit_log a WHERE a.id IN (SELECT l.id FROM etl.audit_log l
     WHERE l.at < now() - make_interval(secs => 86400 * etl._kept_days('audit_days')) ORDER BY l.id LIMIT most);
   GET DIAGNOSTICS audit = ROW_COUNT;
   DELETE FROM etl.alerts a WHERE a.told = '{}' AND a.resolved_at < now() - make_interval(secs => 86400 * etl._kept_days('runs_days'));
   DELETE FROM etl.messages m WHERE NOT EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.id = m.id);
-  PERFORM etl._fold_deliveries(make_interval(secs => 86400 * etl._kept_days('runs_days')));
-  report := jsonb_build_object('rows', rows, 'runs', runs, 'audit', audit, 'more', greatest(rows, runs, audit) >= most)
+  PERFORM etl._fold_deliveries(make_interval(secs => 86400 * etl._kept_days('runs_days'))), etl._fold_runs(make_interval(secs => 86400 * etl._kept_days('runs_days')));
+  report := jsonb_build_object('rows', rows, 'runs', runs, 'audit', audit, 'more', NOT ended OR greatest(runs, audit) >= most)
+    || CASE WHEN ended THEN '{}' ELSE jsonb_build_object('next', place) END
     || CASE WHEN refused IS NULL THEN '{}' ELSE jsonb_build_object('refused', refused) END;
   IF rows + runs + audit > 0 THEN
     PERFORM etl._audit('apply_retention', 'ops', NULL, report);
@@ -79,6 +87,6 @@ BEGIN
   RETURN report;
 END
 $$;
-COMMENT ON FUNCTION etl.apply_retention(int) IS
-  'Deletes what is over and old: delivered and cancelled rows after 7 days, runs after 90, audit entries after 365 (never before 30), or as "retention" in ops.odoo_sync_config says. Dead letters stay, and with them younger rows of their records. The worker does it by itself.';
-ALTER FUNCTION etl.apply_retention(int) OWNER TO etl_worker;
+COMMENT ON FUNCTION etl.apply_retention(int, bigint) IS
+  'Deletes what is over and old: delivered and cancelled rows after 7 days, runs after 90, audit entries after 365 (never before 30), or as "retention" in ops.odoo_sync_config says. Dead letters stay, and with them younger rows of their records. The worker does it by itself. Where "more" is true, SELECT etl.apply_retention(after => …) with "next" goes on.';
+ALTER FUNCTION etl.apply_retention(int, bigint) OWNER TO etl_worker;

@@ -16,13 +16,15 @@ $$;
 COMMENT ON FUNCTION etl._must_be_set_up() IS 'Raises 55000 with a HINT until etl.setup() has run.';
 ALTER FUNCTION etl._must_be_set_up() OWNER TO etl_worker;
 
--- API: Private. The trigger tells: it is what the old tables lack, and it goes with DROP EXTENSION.
+-- API: Private. The trigger tells: it is what the old tables lack, and it goes with DROP EXTENSION. Somebody may have dropped the others.
 CREATE FUNCTION etl._is_set_up() RETURNS bool
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
   -- By catalog: before setup this role has no right on schema ops, and a look-up by name would need one.
   SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
                  WHERE n.nspname = 'ops' AND c.relname = 'odoo_outbox' AND t.tgname = 'etl_outbox_updated')
+     AND 3 = (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE n.nspname = 'ops' AND c.relkind IN ('r', 'p') AND c.relname IN ('odoo_sync_runs', 'odoo_sync_config', 'odoo_sync_checkpoints'))
      AND EXISTS (SELECT FROM etl.instance)
 $$;
 COMMENT ON FUNCTION etl._is_set_up() IS 'Whether etl.setup() has run in this database.';
@@ -298,6 +300,10 @@ BEGIN
   -- Half-filled pages and no index on what claim and settle change: their updates stay on the page (HOT).
   ALTER TABLE ops.odoo_outbox SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
   PERFORM etl._adopt_triggers();
+  -- What views and health ask of runs, which may be a million of.
+  CREATE INDEX IF NOT EXISTS odoo_sync_runs_etl_at ON ops.odoo_sync_runs ((coalesce(started_at, created_at)));
+  CREATE INDEX IF NOT EXISTS odoo_sync_runs_etl_running ON ops.odoo_sync_runs (started_at) WHERE status = 'running';
+  CREATE INDEX IF NOT EXISTS odoo_sync_runs_etl_failed ON ops.odoo_sync_runs (id) WHERE status = 'failed';
 
   GRANT USAGE ON SCHEMA ops TO etl_worker, etl_operator;
   FOREACH tab IN ARRAY ARRAY['odoo_sync_runs', 'odoo_outbox', 'odoo_sync_config', 'odoo_sync_checkpoints'] LOOP

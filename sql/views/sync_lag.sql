@@ -4,8 +4,8 @@ SELECT coalesce(nullif(split_part(k.name, '@', 2), ''), 'odoo') AS connection, s
             WHEN p.failures > 0 THEN 'failing'
             WHEN p.finished_at IS NULL THEN 'not pulled yet'
             ELSE 'ok' END AS state,
-       (x.cursor ->> 'at')::timestamptz AS synced_to,
-       extract(epoch FROM now() - (x.cursor ->> 'at')::timestamptz)::float8 AS lag_seconds,
+       etl._instant(x.cursor ->> 'at') AS synced_to,
+       extract(epoch FROM now() - etl._instant(x.cursor ->> 'at'))::float8 AS lag_seconds,
        p.mode AS running_mode, CASE WHEN p.run_id IS NOT NULL THEN p.read END AS running_rows,
        p.finished_at, p.reconciled_at, p.last_run, p.failures, p.not_before AS next_try_at, p.error_class, p.last_error,
        coalesce(p.remedy, c.value ->> 'paused') AS remedy

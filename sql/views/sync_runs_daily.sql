@@ -1,9 +1,6 @@
-SELECT date_trunc('day', coalesce(r.started_at, r.created_at), 'UTC')::date AS day, r.direction, coalesce(r.meta ->> 'connection', 'odoo') AS connection, r.meta ->> 'model' AS model,
-       count(*) AS runs,
-       count(*) FILTER (WHERE r.status = 'succeeded') AS succeeded,
-       count(*) FILTER (WHERE r.status = 'failed') AS failed,
-       count(*) FILTER (WHERE r.status = 'running') AS running,
-       avg(extract(epoch FROM r.finished_at - r.started_at)) FILTER (WHERE isfinite(r.finished_at) AND isfinite(r.started_at))::float8 AS mean_seconds,
-       max(extract(epoch FROM r.finished_at - r.started_at)) FILTER (WHERE isfinite(r.finished_at) AND isfinite(r.started_at))::float8 AS max_seconds
-FROM ops.odoo_sync_runs r
-GROUP BY 1, 2, 3, 4
+SELECT d.day, d.direction, d.connection, d.model, d.runs, d.succeeded, d.failed, d.running, d.mean_seconds, d.max_seconds
+FROM etl.run_days d
+UNION ALL
+SELECT r.day, r.direction, r.connection, r.model, r.runs, r.succeeded, r.failed, r.running, r.mean_seconds, r.max_seconds
+FROM (SELECT coalesce((max(d.day) + 1)::timestamp AT TIME ZONE 'UTC', '-infinity') AS at FROM etl.run_days d) f
+CROSS JOIN LATERAL etl._runs_by_day(f.at, 'infinity') r

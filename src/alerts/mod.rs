@@ -39,11 +39,11 @@ pub fn check() -> Option<Value> {
 
 /// Gives rows for a channel what they say. It is not in the outbox, where everybody may write who enqueues: of a row that is not ours
 /// nothing is said, and it becomes a dead letter. Inside a transaction.
-pub fn put_in_messages(rows: &mut [RawRow]) {
+pub fn put_in_messages(channel: &str, rows: &mut [RawRow]) {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let known = Spi::connect(|client| {
-        let query = "SELECT m.id, m.message::text FROM etl.messages m WHERE m.id = ANY ($1)";
-        let table = client.select(query, None, &[ids.into()])?;
+        let query = "SELECT m.id, m.message::text FROM etl.messages m WHERE m.id = ANY ($1) AND m.channel = $2";
+        let table = client.select(query, None, &[ids.into(), channel.into()])?;
         table
             .map(|tuple| Ok((tuple.get::<i64>(1)?, tuple.get::<String>(2)?)))
             .collect::<pgrx::spi::Result<HashMap<_, _>>>()
@@ -70,6 +70,10 @@ fn check_alerts() -> pgrx::JsonB {
 
 /// What components of the health report are called.
 #[pg_extern(sql = false)]
-fn components() -> SetOfIterator<'static, String> {
-    SetOfIterator::new(COMPONENTS.iter().map(|component| (*component).to_owned()))
+fn components() -> TableIterator<'static, (name!(component, String), name!(is_family, bool))> {
+    TableIterator::new(
+        COMPONENTS
+            .iter()
+            .map(|(component, is_family)| ((*component).to_owned(), *is_family)),
+    )
 }

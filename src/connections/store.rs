@@ -15,6 +15,8 @@ pub struct Look {
     /// A reference, never a secret.
     pub secret: Option<String>,
     pub paused: bool,
+    /// The worker paused it: the endpoint would not have us.
+    pub refused: bool,
     pub failures: u32,
     /// Seconds to the next probe; past when negative.
     pub probe_in: Option<f64>,
@@ -59,6 +61,7 @@ fn read_look(tuple: &SpiHeapTupleData<'_>) -> pgrx::spi::Result<Look> {
             .unwrap_or_default(),
         secret: tuple["secret"].value()?,
         paused: tuple["paused"].value::<bool>()?.unwrap_or_default(),
+        refused: tuple["refused"].value::<bool>()?.unwrap_or_default(),
         failures: tuple["failures"]
             .value::<i32>()?
             .unwrap_or_default()
@@ -89,6 +92,8 @@ pub struct Lesson {
     pub remedy: Option<String>,
     pub protocol: Option<&'static str>,
     pub version: Option<String>,
+    /// Whether a pause ends that the worker made.
+    pub resumes: bool,
 }
 
 /// Writes down what a call taught. Inside a transaction.
@@ -107,13 +112,14 @@ pub fn learn(connection: &str, lesson: &Lesson) {
             lesson.remedy.clone().into(),
             lesson.protocol.map(str::to_owned).into(),
             lesson.version.clone().into(),
+            lesson.resumes.into(),
         ],
     );
     result.unwrap_or_else(|error| crate::error::spi_failed(error));
 }
 
-/// Tries whether the secret of each connection can be read, and writes down why not. Inside a transaction.
-pub fn try_secrets() {
+/// The connections that have a secret, with its reference. Inside a transaction.
+pub fn secrets() -> Vec<(String, String)> {
     let result = Spi::connect(|client| {
         let query = "SELECT c.name, c.secret FROM etl.connections c WHERE c.secret IS NOT NULL ORDER BY c.name";
         let table = client.select(query, None, &[])?;
@@ -126,15 +132,17 @@ pub fn try_secrets() {
             })
             .collect::<pgrx::spi::Result<Vec<_>>>()
     });
-    for (name, reference) in result.unwrap_or_else(|error| crate::error::spi_failed(error)) {
-        let error = super::secret::read(&reference).err();
-        let noted = Spi::run_with_args(
-            "INSERT INTO etl.connection_state AS s (connection, secret_error) VALUES ($1, $2)
-             ON CONFLICT (connection) DO UPDATE SET secret_error = excluded.secret_error WHERE s.secret_error IS DISTINCT FROM excluded.secret_error",
-            &[name.into(), error.into()],
-        );
-        noted.unwrap_or_else(|error| crate::error::spi_failed(error));
-    }
+    result.unwrap_or_else(|error| crate::error::spi_failed(error))
+}
+
+/// Writes down why a secret could not be read, or that it could. Inside a transaction.
+pub fn keep_secret_error(connection: &str, error: Option<String>) {
+    let noted = Spi::run_with_args(
+        "INSERT INTO etl.connection_state AS s (connection, secret_error) VALUES ($1, $2)
+         ON CONFLICT (connection) DO UPDATE SET secret_error = excluded.secret_error WHERE s.secret_error IS DISTINCT FROM excluded.secret_error",
+        &[connection.into(), error.into()],
+    );
+    noted.unwrap_or_else(|error| crate::error::spi_failed(error));
 }
 
 /// Keeps when the first key of a connection's user ends, of those that have not ended. Inside a transaction.

@@ -10,15 +10,17 @@ use crate::reading::one;
 
 fn signals() -> Signals {
     let (preloaded, enabled) = (crate::worker::is_preloaded(), crate::gucs::enabled());
-    if !crate::setup::is_set_up() {
-        let query = "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'";
-        let extension_version = one::<String>(query, &[]).unwrap_or_default();
+    let query = "SELECT extversion::text FROM pg_catalog.pg_extension WHERE extname = 'pg_etl'";
+    let extension_version = one::<String>(query, &[]).unwrap_or_default();
+    let set_up = crate::setup::is_set_up();
+    if !set_up || extension_version != env!("CARGO_PKG_VERSION") {
         let workers = one::<pgrx::JsonB>(
             "SELECT jsonb_agg(jsonb_build_object('state', w.state, 'detail', w.detail)) FROM etl._workers() w",
             &[],
         );
         let workers = workers.and_then(|json| serde_json::from_value(json.0).ok());
         return Signals {
+            set_up,
             preloaded,
             enabled,
             workers: workers.unwrap_or_default(),

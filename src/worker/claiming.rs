@@ -24,7 +24,7 @@ use crate::outbox::store::{self, Wanted};
 use crate::runs;
 use crate::two_way;
 
-const AGAIN: &str = "Call etl.set_connection() with what is right, then etl.resume().";
+const AGAIN: &str = "Call etl.set_connection() with what is right.";
 /// Payload bytes that one connection has in hand: what bounds a worker's memory whatever is in the outbox.
 const CLAIM_BYTES: usize = 16 * 1024 * 1024;
 /// Claims that one connection has in hand; each waits for its slowest record.
@@ -147,7 +147,7 @@ impl Engine {
                 learn_kept_fields(name, client, &claimed.rows);
             }
             if lane.look.channel.is_some() {
-                crate::alerts::put_in_messages(&mut claimed.rows);
+                crate::alerts::put_in_messages(name, &mut claimed.rows);
             }
             Ok(Some(claimed))
         });

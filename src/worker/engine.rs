@@ -92,7 +92,9 @@ pub struct Engine {
     upkeep: Upkeep,
     /// Since when the oldest of them waits.
     unsettled_since: Option<Instant>,
-    looked_at: Option<Instant>,
+    pub(super) looked_at: Option<Instant>,
+    /// Somebody committed something since the last turn.
+    was_woken: bool,
     recover_at: Option<Instant>,
     pub(super) trouble: Option<Aborted>,
 }
@@ -127,6 +129,7 @@ impl Engine {
             upkeep: Upkeep::new(),
             unsettled_since: None,
             looked_at: None,
+            was_woken: false,
             recover_at: None,
             trouble: None,
         })
@@ -171,6 +174,7 @@ impl Engine {
 
     /// Somebody committed something: what was blocked may be free.
     pub fn woken(&mut self) {
+        self.was_woken = true;
         self.mirrors_at = None;
         self.backfill_at = Some(Instant::now());
         for lane in self.lanes.values_mut() {
@@ -181,6 +185,7 @@ impl Engine {
     /// Settles what came back, claims what is due, sends what may go. Returns how long until the next turn if nothing happens.
     pub fn turn(&mut self) -> Result<Duration, Aborted> {
         self.trouble = None;
+        let was_probing = self.lanes.values().any(|lane| lane.probing);
         let lessons = self.take_results();
         if self.must_write() {
             let written = self.write_down();
@@ -197,7 +202,7 @@ impl Engine {
                 .and_then(|()| self.learn(&connection, asked, failure.as_ref()));
             self.note(learned);
         }
-        let mut looks = self.must_look();
+        let mut looks = self.must_look(was_probing);
         if looks {
             self.look()?;
             self.looked_at = Some(Instant::now());
@@ -251,8 +256,16 @@ impl Engine {
             .chain(look)
             .chain(self.next_duty())
             .chain(self.upkeep.next().filter(|_| self.duties.upkeep))
+            .chain(self.next_question())
             .min();
         Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
+    }
+
+    /// How long until an Odoo that nobody calls is asked how it is.
+    fn next_question(&self) -> Option<Duration> {
+        let at = self.lanes.values().filter_map(Lane::asks_at).min()?;
+        let wait = at.saturating_duration_since(Instant::now());
+        self.duties.upkeep.then_some(wait)
     }
 
     /// Whether the answers that came so far are to be written down now.
@@ -271,13 +284,15 @@ impl Engine {
         rows >= MANY || since.elapsed() >= SOON || awaited()
     }
 
-    /// A busy worker need not look every time an answer comes.
-    fn must_look(&self) -> bool {
+    /// A busy worker need not look every time an answer comes, and one that only asked how an Odoo is need not look again.
+    fn must_look(&mut self, was_probing: bool) -> bool {
+        let was_woken = std::mem::take(&mut self.was_woken);
         let is_busy = self
             .lanes
             .values()
             .any(|lane| lane.on_the_wire() > 0 || lane.is_asking());
-        !is_busy || self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
+        !(is_busy || was_probing && !was_woken)
+            || self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
     }
 
     /// Something failed that concerns one connection or some rows; it is tried again.
@@ -440,11 +455,21 @@ impl Engine {
         lane.line.start(&mut self.pool);
     }
 
+    /// Asks an endpoint how it is: whether one that was dead is there again, and whether one that nobody called still is.
     fn probe(&mut self, name: &str) -> Result<(), Aborted> {
-        let Some(lane) = self.lanes.get_mut(name).filter(|lane| lane.wants_probe()) else {
+        let watches = self.duties.upkeep;
+        let is_due = |lane: &&mut Lane| {
+            let asks = lane.asks_at().filter(|_| watches);
+            lane.wants_probe() || asks.is_some_and(|at| at <= Instant::now())
+        };
+        let Some(lane) = self.lanes.get_mut(name).filter(is_due) else {
             return Ok(());
         };
+        lane.heard_at = Some(Instant::now());
         match transaction(|| prepare(lane))? {
+            // What paused it is said already.
+            Err(_) if lane.look.paused => return Ok(()),
+            Ok(()) if lane.is_still_refused() => return Ok(()),
             Ok(()) => {}
             Err(failure) => return self.learn(name, Asked::Probe, Some(&failure)),
         }

@@ -438,6 +438,14 @@ fn drain(shared: &Shared, limits: Limits) -> Value {
             engine.last_words()
         });
     };
+    // Where no worker stays, nobody else adds up what has come together.
+    let folded = session::transaction(|| {
+        Spi::run("SELECT etl._fold_counts()")
+            .unwrap_or_else(|error| crate::error::spi_failed(error));
+    });
+    if let Err(aborted) = folded {
+        pgrx::log!("pg_etl: counts are added up later: {}", aborted.message);
+    }
     let mut answer = json!({"remaining": waiting_rows()});
     if let (Some(note), Some(fields)) = (note, answer.as_object_mut()) {
         fields.insert("note".to_owned(), json!(note));

@@ -36,6 +36,18 @@ pub enum Finished {
     Read { connection: String, read: Box<Read> },
 }
 
+impl Finished {
+    /// Whose it is.
+    pub fn connection(&self) -> &str {
+        match self {
+            Self::Sent { connection, .. }
+            | Self::Probed { connection, .. }
+            | Self::Keys { connection, .. }
+            | Self::Read { connection, .. } => connection,
+        }
+    }
+}
+
 /// What a batch was on its way.
 pub struct Sent {
     pub model: String,

@@ -23,6 +23,13 @@ pub enum Target {
     Channel(Arc<Channel>),
 }
 
+/// How long an Odoo may be silent before it is asked how it is: whoever waits for a row to fail learns too late.
+const SILENCE: Duration = Duration::from_secs(50);
+/// The same after a failure that was not enough to open the circuit.
+const SILENCE_IN_DOUBT: Duration = Duration::from_secs(5);
+/// How often one that refused us is asked again with the same credentials; with others at once.
+const REFUSED_FOR: Duration = Duration::from_secs(300);
+
 /// How long after a client is ready its user's keys are asked for: what waits goes first.
 const KEYS_FIRST: Duration = Duration::from_secs(60);
 
@@ -61,6 +68,10 @@ pub struct Lane {
     counted: u64,
     /// What the client was made from.
     made_from: Option<MadeFrom>,
+    /// When it last answered or failed; at first, when it came to be known. `None`: it was set anew, and is asked at once.
+    pub heard_at: Option<Instant>,
+    /// When what it was made from was refused; `None`: not that anybody knows.
+    pub refused_at: Option<Instant>,
     /// How much the endpoint bears.
     pub pace: Pace,
     /// Calls that wait for a thread.
@@ -87,6 +98,8 @@ impl Lane {
             target: None,
             counted: 0,
             made_from: None,
+            heard_at: Some(Instant::now()),
+            refused_at: None,
             pace: Pace::default(),
             line: Line::default(),
             intake: None,
@@ -100,6 +113,10 @@ impl Lane {
     pub fn see(&mut self, look: Look) {
         self.was_set_anew = (&self.look.url, &self.look.options, &self.look.secret)
             != (&look.url, &look.options, &look.secret);
+        if self.was_set_anew {
+            // Whether it is right is known before the first row needs it.
+            self.heard_at = None;
+        }
         self.closed = false;
         self.look = look;
     }
@@ -118,6 +135,25 @@ impl Lane {
             && self.look.failures >= OPEN_AT
             && !self.look.paused
             && self.look.probe_in.is_none_or(|seconds| seconds <= 0.0)
+    }
+
+    /// When an Odoo that nobody calls is to be asked how it is; `None`: somebody does, or it is not to be called.
+    pub fn asks_at(&self) -> Option<Instant> {
+        let is_quiet = !self.probing && self.on_the_wire() == 0 && !self.is_asking();
+        let silence = match (self.is_open(), self.look.failures) {
+            (true, 0) => SILENCE,
+            (true, _) => SILENCE_IN_DOUBT,
+            (false, _) if self.look.paused && self.look.refused && !self.closed => SILENCE,
+            (false, _) => return None,
+        };
+        let at = self.heard_at.map_or_else(Instant::now, |at| at + silence);
+        (is_quiet && self.look.channel.is_none()).then_some(at)
+    }
+
+    /// Whether what we have now was refused, and that is not long ago.
+    pub fn is_still_refused(&self) -> bool {
+        let refused = self.refused_at.filter(|_| self.look.paused);
+        refused.is_some_and(|at| at.elapsed() < REFUSED_FOR)
     }
 
     /// Whether rows wait that may be due, as of the last look.
@@ -223,6 +259,7 @@ impl Lane {
 
     fn become_ready(&mut self, target: Target, from: MadeFrom) {
         self.counted = 0;
+        self.refused_at = None;
         self.keys_at = Some(Instant::now() + KEYS_FIRST);
         self.target = Some(target);
         self.made_from = Some(from);

@@ -32,7 +32,12 @@ impl Engine {
         let fresh = lane
             .last_ok_written
             .is_none_or(|at| at.elapsed() >= OK_EVERY);
-        let nothing_new = effect == Effect::Close && lane.look.failures == 0 && !fresh;
+        // A call that was on its way when it was refused says nothing of what is there now.
+        let resumes = effect == Effect::Close
+            && asked == Asked::Probe
+            && lane.look.paused
+            && lane.look.refused;
+        let nothing_new = effect == Effect::Close && lane.look.failures == 0 && !fresh && !resumes;
         if nothing_new || effect == Effect::Known {
             return Ok(());
         }
@@ -47,6 +52,7 @@ impl Engine {
                 .and_then(|client| client.known_protocol())
                 .map(pg_etl_core::odoo::ProtocolKind::name),
             version: client.and_then(|client| client.known_version()),
+            resumes,
             ..Lesson::default()
         };
         match &effect {
@@ -66,7 +72,10 @@ impl Engine {
                 lesson.failures = 0;
                 lesson.throttle = Some(wait.as_secs_f64());
             }
-            Effect::Pause { reason } => lesson.pause = Some(reason.clone()),
+            Effect::Pause { reason } => {
+                lesson.pause = Some(reason.clone());
+                lane.refused_at = Some(Instant::now());
+            }
         }
         transaction(|| connections::learn(name, &lesson))?;
         lane.look.failures = lesson.failures;
@@ -74,7 +83,15 @@ impl Engine {
         if lesson.throttle.is_some() {
             lane.look.throttled_for = lesson.throttle;
         }
-        lane.look.paused |= lesson.pause.is_some();
+        if lesson.pause.is_some() {
+            lane.look.refused |= !lane.look.paused;
+            lane.look.paused = true;
+        } else if resumes {
+            pgrx::log!("pg_etl: connection \"{name}\" has us again: it goes on");
+            (lane.look.paused, lane.look.refused) = (false, false);
+            // What waits was not looked at while nothing could be sent.
+            self.looked_at = None;
+        }
         if effect == Effect::Close {
             lane.last_ok_written = Some(Instant::now());
         }

@@ -104,6 +104,9 @@ impl Engine {
     /// Takes what a thread brought: decides on every row, lets go what follows a row that must come again, and tells the
     /// connection. Nothing is written here.
     pub(super) fn take_in(&mut self, finished: Finished) -> Option<(String, Asked, Teaches)> {
+        if let Some(lane) = self.lanes.get_mut(finished.connection()) {
+            lane.heard_at = Some(Instant::now());
+        }
         let (connection, id, outcomes, call) = match finished {
             Finished::Probed { connection, result } => {
                 if let Some(lane) = self.lanes.get_mut(&connection) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use super::session::{Aborted, transaction};
+use crate::connections::secret;
 use crate::connections::store as connections;
 
 /// How often differences are added up.
@@ -27,6 +28,8 @@ const MOST_DELETED: i32 = 5_000;
 pub struct Upkeep {
     fold_at: Instant,
     retain_at: Instant,
+    /// Where the next look at what is over and old begins.
+    retain_after: i64,
     recount_at: Instant,
     secrets_at: Instant,
     alerted_at: Option<Instant>,
@@ -40,6 +43,7 @@ impl Upkeep {
         Self {
             fold_at: now,
             retain_at: now,
+            retain_after: 0,
             recount_at: now + RECOUNT_FIRST,
             secrets_at: now,
             alerted_at: None,
@@ -70,7 +74,7 @@ impl Upkeep {
         }
         if self.secrets_at <= now {
             self.secrets_at = now + SECRETS_EVERY;
-            attempt(transaction(connections::try_secrets));
+            attempt(try_secrets());
         }
         if self.alerted_at.is_none_or(|at| at + ALERTS_AT_LEAST <= now) {
             self.alerted_at = Some(now);
@@ -85,8 +89,10 @@ impl Upkeep {
         }
         if self.retain_at <= now {
             self.retain_at = now + RETAIN_EVERY;
-            attempt(transaction(apply_retention).map(|more| {
-                if more {
+            let after = self.retain_after;
+            attempt(transaction(|| apply_retention(after)).map(|more| {
+                self.retain_after = more.unwrap_or(0);
+                if more.is_some() {
                     self.retain_at = now;
                 }
             }));
@@ -95,15 +101,27 @@ impl Upkeep {
     }
 }
 
+/// Tries whether the secret of each connection can be read, and writes down why not: each by itself, for a vault may raise at one of them.
+fn try_secrets() -> Result<(), Aborted> {
+    for (name, reference) in transaction(connections::secrets)? {
+        let error = match transaction(|| secret::read(&reference)) {
+            Ok(read) => read.err(),
+            Err(aborted) => Some(aborted.message),
+        };
+        transaction(|| connections::keep_secret_error(&name, error))?;
+    }
+    Ok(())
+}
+
 fn call(query: &str) {
     Spi::run(query).unwrap_or_else(|error| crate::error::spi_failed(error));
 }
 
-/// `true`: there is more of it.
-fn apply_retention() -> bool {
-    let more = Spi::get_one_with_args::<bool>(
-        "SELECT (etl.apply_retention($1) -> 'more')::bool",
-        &[MOST_DELETED.into()],
+/// Where to go on; `None`: there is no more of it.
+fn apply_retention(after: i64) -> Option<i64> {
+    let next = Spi::get_one_with_args::<i64>(
+        "SELECT CASE WHEN (r -> 'more')::bool THEN coalesce((r -> 'next')::bigint, 0) END FROM etl.apply_retention($1, $2) r",
+        &[MOST_DELETED.into(), after.into()],
     );
-    more.unwrap_or_else(|error| crate::error::spi_failed(error)) == Some(true)
+    next.unwrap_or_else(|error| crate::error::spi_failed(error))
 }

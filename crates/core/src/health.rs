@@ -8,7 +8,7 @@ mod server;
 mod signals;
 mod thresholds;
 
-use connections::{api_key, circuit, no_connection, protocol, reachable, unknown_connection};
+use connections::{api_key, circuit, connections_missing, protocol, reachable};
 use outbox::{dead_letters, latency, oldest_due, outbox, retention, runs, success_rate};
 use server::{bloat, cron, setup, snapshot, version, worker};
 
@@ -19,37 +19,38 @@ pub use signals::{
 };
 pub use thresholds::{Limits, THRESHOLDS, Threshold, Thresholds, Unit, threshold_of};
 
-/// What components are called, or the words that the names of several begin with.
-pub const COMPONENTS: [&str; 22] = [
-    "setup",
-    "version",
-    "worker",
-    "outbox",
-    "oldest due row",
-    "dead letters",
-    "success rate",
-    "delivery latency",
-    "runs",
-    "retention",
-    "bloat",
-    "oldest snapshot",
-    "connections",
-    "connection",
-    "circuit",
-    "protocol",
-    "pg_cron",
-    "sync lag",
-    "schema drift",
-    "conflicts",
-    "backfill",
-    "api key",
+/// What components are called; of a family, the words that the names of several begin with.
+pub const COMPONENTS: [(&str, bool); 22] = [
+    ("setup", false),
+    ("version", false),
+    ("worker", false),
+    ("outbox", false),
+    ("oldest due row", false),
+    ("dead letters", false),
+    ("success rate", false),
+    ("delivery latency", false),
+    ("runs", false),
+    ("retention", false),
+    ("bloat", false),
+    ("oldest snapshot", false),
+    ("connections", false),
+    ("connection", true),
+    ("circuit", true),
+    ("protocol", true),
+    ("pg_cron", false),
+    ("sync lag", true),
+    ("schema drift", false),
+    ("conflicts", false),
+    ("backfill", true),
+    ("api key", true),
 ];
 
 /// The findings, worst first; among equals in the order in which one would look.
 #[must_use]
 pub fn report(signals: &Signals) -> Vec<Finding> {
     let mut findings = vec![setup(signals), version(signals), worker(signals)];
-    if signals.set_up {
+    // Of another version what is there may be called otherwise: nothing was read of it.
+    if signals.set_up && signals.loaded_version == signals.extension_version {
         findings.extend([
             outbox(signals),
             oldest_due(signals),
@@ -61,9 +62,7 @@ pub fn report(signals: &Signals) -> Vec<Finding> {
             bloat(signals),
             snapshot(signals),
         ]);
-        if signals.connections.is_empty() {
-            findings.push(no_connection());
-        }
+        findings.extend(connections_missing(signals));
         for connection in &signals.connections {
             findings.push(reachable(connection));
             if connection.kind == "odoo" {
@@ -72,12 +71,6 @@ pub fn report(signals: &Signals) -> Vec<Finding> {
                 findings.extend(api_key(signals, connection));
             }
         }
-        findings.extend(
-            signals
-                .unknown_connections
-                .iter()
-                .map(|name| unknown_connection(name)),
-        );
         findings.extend(cron(signals));
         let mirrors = signals.mirrors.iter();
         findings.extend(mirrors.map(|mirror| mirrors::mirror(signals, mirror)));

@@ -271,12 +271,16 @@ fn gauges<'a>(
     unit: Option<&Unit>,
     values: impl Iterator<Item = (Labels<'a>, f64)>,
 ) -> Result<(), Error> {
-    let mut values = values.peekable();
-    if values.peek().is_none() {
+    // Whose labels are alike when they are cut is one: a series that comes twice makes the text worthless.
+    let mut sums = BTreeMap::<Labels, f64>::new();
+    for (labels, value) in values {
+        *sums.entry(labels).or_default() += value;
+    }
+    if sums.is_empty() {
         return Ok(());
     }
     let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-    for (labels, value) in values {
+    for (labels, value) in sums {
         if labels.is_empty() {
             family.encode_gauge(&value)?;
         } else {

@@ -80,7 +80,8 @@ impl Line {
 }
 
 fn short(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+    let visible = text.chars().filter(|character| !character.is_control());
+    visible.take(LONGEST).collect()
 }
 
 /// What a row of the outbox for a channel holds.

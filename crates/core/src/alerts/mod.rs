@@ -10,8 +10,8 @@ use crate::health::{Finding, Status};
 
 pub use message::{Event, Line, Message};
 
-/// A component that has passed for so many seconds is well again: one that wavers is no news.
-pub const CALM: f64 = 30.0;
+/// A component that has passed for so many seconds is well again: one that wavers, with a job of every minute, is no news.
+pub const CALM: f64 = 120.0;
 
 /// For so many seconds after a message a component that turns from a failure to a warning and back is no news either.
 pub const SETTLED: f64 = 600.0;
@@ -196,6 +196,10 @@ fn tell(
         .filter(|rule| !rule.is_quiet && rule.is_about(&finding.component, finding.status));
     for rule in about {
         for channel in &rule.channels {
+            // Of its own trouble it would hear when that is over.
+            if finding.component == format!("connection {channel}") {
+                continue;
+            }
             let event = match told.get(channel) {
                 None => Event::Opened,
                 Some(before) if finding.status > before.status => Event::Worse,

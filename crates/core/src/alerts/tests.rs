@@ -94,17 +94,17 @@ fn one_message_for_each_change_and_none_between() {
     assert_eq!(events(&still), said("outbox", Event::Still));
 
     // It wavers: nothing. It is calm: the end, once.
-    let wavers = step(&rules, std::slice::from_ref(&open), &[], 59.0);
+    let wavers = step(&rules, std::slice::from_ref(&open), &[], 29.0 + CALM);
     assert_eq!(
         (events(&wavers), wavers.changed[0].is_resolved),
         (vec![], false)
     );
-    let over = step(&rules, std::slice::from_ref(&open), &[], 60.0);
+    let over = step(&rules, std::slice::from_ref(&open), &[], 30.0 + CALM);
     assert_eq!(events(&over), said("outbox", Event::Resolved));
     assert!(over.changed[0].is_resolved && over.changed[0].told.is_empty());
     let gone = after(&over, "outbox", 30.0, Some(&open));
     // And another one is another one.
-    let again = step(&rules, std::slice::from_ref(&gone), &warn, 70.0);
+    let again = step(&rules, std::slice::from_ref(&gone), &warn, 40.0 + CALM);
     assert_eq!(events(&again), said("outbox", Event::Opened));
     assert_eq!(again.opened.len(), 1);
 }
@@ -203,7 +203,7 @@ fn quiet_hours_put_off_and_lose_nothing() {
         std::slice::from_ref(&quiet),
         std::slice::from_ref(&open),
         &[],
-        200.0,
+        100.0 + CALM,
     );
     assert_eq!((events(&over), over.changed[0].is_resolved), (vec![], true));
     let open = after(&over, "outbox", 100.0, Some(&open));
@@ -254,6 +254,21 @@ fn what_has_no_room_in_a_message_is_told_at_the_next_look() {
         })
         .collect();
     assert_eq!(events(&step(&rules, &open, &many, 15.0)).len(), 20);
-    let ends = step(&rules, &open, &[], 100.0);
+    let ends = step(&rules, &open, &[], CALM);
     assert_eq!(events(&ends).len(), 100, "those that were told");
+}
+
+#[test]
+fn a_channel_is_not_told_of_its_own_trouble() {
+    let mut rule = rule("*", Status::Warn);
+    rule.channels.push("mail".to_owned());
+    let step = step(
+        &[rule],
+        &[],
+        &[finding("connection slack", Status::Fail)],
+        0.0,
+    );
+    let told: Vec<&String> = step.messages.keys().collect();
+    assert_eq!(told, ["mail"]);
+    assert_eq!(step.opened.len(), 1);
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::alerts::Message;
 use crate::failure::{ErrorClass, Failure};
-use crate::http::{Method, Request, Response, Transport, TransportError, TransportSettings};
+use crate::http::{self, Method, Request, Response, Transport, TransportError, TransportSettings};
 use crate::outbox::{Batch, Outcome};
 use crate::secret::Secret;
 
@@ -25,6 +25,9 @@ pub use smtp::{Mail, Tls};
 
 /// Longest answer read: nothing of it is needed but the first words of a refusal.
 const LONGEST_ANSWER: usize = 1024 * 1024;
+/// What to do about a channel that is set up wrongly.
+const CORRECT_IT: &str =
+    "Correct the channel with etl.set_connection(), and try it with etl.test_alert().";
 /// Longest wait for an answer, where the connection does not say. People read these; nobody waits longer for a page.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -71,18 +74,23 @@ impl Channel {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Whether something answers there. Of HTTP any answer will do: there is no request that shows more and tells nobody.
+    /// Whether something answers there. Of HTTP any answer will do but that it cannot: there is no request that shows more and tells nobody.
     pub fn probe(&self) -> Result<(), Failure> {
+        let _answers = http::until_end();
         if self.options.kind == Kind::Smtp {
             return smtp::probe(self).map_err(|failure| self.masked(failure));
         }
         let url = self.options.origin();
-        self.exchange(Method::Get, &url, Vec::new(), Vec::new())
-            .map(drop)
+        let response = self.exchange(Method::Get, &url, Vec::new(), Vec::new())?;
+        match response.status {
+            429 | 500..=599 => self.judge(&response),
+            _ => Ok(()),
+        }
     }
 
     /// Sends the messages of a batch one after another; gives an outcome for each of its rows.
     pub fn deliver(&self, batch: &Batch, should_stop: &dyn Fn() -> bool) -> Vec<(i64, Outcome)> {
+        let _answers = http::until_end();
         let mut outcomes = Vec::with_capacity(batch.rows.len());
         let mut stopped = None;
         for row in &batch.rows {
@@ -113,7 +121,11 @@ impl Channel {
                 });
             }
             let outcome = match outcome {
-                Ok(()) => Outcome::delivered(None),
+                Ok(note) => Outcome::Delivered {
+                    odoo_id: None,
+                    went_with: None,
+                    note,
+                },
                 Err(failure) => Outcome::Failed(self.masked(failure)),
             };
             outcomes.extend(
@@ -138,11 +150,12 @@ impl Channel {
         *sent = Some(Instant::now());
     }
 
-    fn say(&self, message: &Message) -> Result<(), Failure> {
+    /// Says it; gives what a person should know of it all the same.
+    fn say(&self, message: &Message) -> Result<Option<String>, Failure> {
         match self.options.kind {
-            Kind::Slack => slack::say(self, message),
-            Kind::Webhook => webhook::say(self, message),
-            Kind::Github => github::say(self, message),
+            Kind::Slack => slack::say(self, message).map(|()| None),
+            Kind::Webhook => webhook::say(self, message).map(|()| None),
+            Kind::Github => github::say(self, message).map(|()| None),
             Kind::Smtp => smtp::say(self, message),
         }
     }
@@ -156,7 +169,7 @@ impl Channel {
         let mut headers = headers;
         headers.push(("content-type", "application/json".to_owned()));
         let response = self.exchange(Method::Post, url, headers, body.to_string().into_bytes())?;
-        judge(&response).map(|()| response)
+        self.judge(&response).map(|()| response)
     }
 
     fn exchange(
@@ -167,6 +180,8 @@ impl Channel {
         body: Vec<u8>,
     ) -> Result<Response, Failure> {
         self.count();
+        // Others need the room of the answer before.
+        http::release();
         let request = Request {
             method,
             url: url.to_owned(),
@@ -186,15 +201,49 @@ impl Channel {
         })
     }
 
-    /// Of a Slack channel the address is the secret: it is in no message.
-    fn masked(&self, failure: Failure) -> Failure {
+    /// What a status means. The body is a stranger's: a few words of it help, and no more is kept.
+    fn judge(&self, response: &Response) -> Result<(), Failure> {
+        let class = match response.status {
+            200..=299 => return Ok(()),
+            429 => ErrorClass::Throttled,
+            // Redirects are not followed: the address is wrong.
+            300..=399 | 401 | 403 | 404 | 405 | 407 | 410 => ErrorClass::Misconfigured,
+            408 | 500..=599 => ErrorClass::Server,
+            413 => ErrorClass::TooLarge,
+            _ => ErrorClass::Invalid,
+        };
+        let words = self.words(&String::from_utf8_lossy(&response.body), 120);
+        let mut failure = Failure::new(
+            class,
+            format!("the channel answered {} {words}", response.status),
+        );
+        failure.retry_after = response.retry_after;
+        if class == ErrorClass::Misconfigured {
+            failure = failure.with_remedy(CORRECT_IT);
+        }
+        Err(failure)
+    }
+
+    /// The first words of a stranger's text. What is secret is masked before they are cut: half a secret would not be known as one.
+    fn words(&self, text: &str, most: usize) -> String {
+        let masked = self.mask(text);
+        let visible = masked.chars().filter(|character| !character.is_control());
+        visible.take(most).collect()
+    }
+
+    fn mask(&self, text: &str) -> String {
         let Some(secret) = &self.secret else {
-            return failure;
+            return text.to_owned();
         };
         // The whole address may have been stored, and an answer quotes the path alone.
         let path = secret.expose().strip_prefix(&self.options.origin());
-        let message = secret.mask_in(&failure.message);
-        let message = path.map_or(message.clone(), |path| Secret::new(path).mask_in(&message));
+        let text = secret.mask_in(text);
+        path.map_or(text.clone(), |path| Secret::new(path).mask_in(&text))
+    }
+
+    /// The last guard: whatever text a failure was made from, it leaves without the secret.
+    fn masked(&self, failure: Failure) -> Failure {
+        let message = self.mask(&failure.message);
         Failure { message, ..failure }
     }
 
@@ -231,33 +280,6 @@ fn message_of(payload: &serde_json::Map<String, Value>) -> Result<Message, Failu
         )
         .with_remedy("Messages are written by etl.check_alerts() and etl.test_alert().")
     })
-}
-
-/// What a status means. The body is a stranger's: a few words of it help, and no more is kept.
-fn judge(response: &Response) -> Result<(), Failure> {
-    let class = match response.status {
-        200..=299 => return Ok(()),
-        429 => ErrorClass::Throttled,
-        // Redirects are not followed: the address is wrong.
-        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 => ErrorClass::Misconfigured,
-        408 | 500..=599 => ErrorClass::Server,
-        413 => ErrorClass::TooLarge,
-        _ => ErrorClass::Invalid,
-    };
-    let words: String = String::from_utf8_lossy(&response.body)
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(120)
-        .collect();
-    let mut failure = Failure::new(
-        class,
-        format!("the channel answered {} {words}", response.status),
-    );
-    failure.retry_after = response.retry_after;
-    if class == ErrorClass::Misconfigured {
-        failure = failure.with_remedy("Correct the channel with etl.set_connection(), try it with etl.test_alert(), then etl.resume().");
-    }
-    Err(failure)
 }
 
 #[cfg(test)]

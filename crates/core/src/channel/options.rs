@@ -153,6 +153,15 @@ impl Options {
                 "Give 'https://hooks.slack.com' as the url and the path as the secret (vault:…). If what you typed is a real webhook, revoke it: statements are logged in many places.",
             ));
         }
+        if matches!(kind, Kind::Slack | Kind::Github)
+            && parsed.scheme() == "http"
+            && !is_here(&parsed)
+        {
+            return Err(refuse(
+                "the secret would be sent over a connection that is not encrypted",
+                example,
+            ));
+        }
         if kind != Kind::Webhook && parsed.query().is_some() {
             return Err(refuse("the URL has a query", example));
         }
@@ -279,6 +288,16 @@ fn address(option: &str, text: &str) -> Result<Mailbox, OptionError> {
             "For example 'ops@example.com' or 'Operations <ops@example.com>'.",
         )
     })
+}
+
+/// This machine: what is sent there crosses no network.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 fn is_repository(text: &str) -> bool {

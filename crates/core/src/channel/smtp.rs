@@ -7,12 +7,16 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{Certificate, SmtpConnection, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 
-use super::{Channel, relay};
+use super::{CORRECT_IT, Channel, relay};
 use crate::alerts::{Event, Line, Message};
 use crate::failure::{ErrorClass, Failure};
 use crate::http::pem_file;
+
+/// Longest exchange, where the connection does not say: servers look for spam and viruses before they take a message.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What an address book and a postman need to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,16 +39,74 @@ pub enum Tls {
     None,
 }
 
-pub(super) fn say(channel: &Channel, message: &Message) -> Result<(), Failure> {
+/// Sends it; gives who was not written to, where there were others.
+pub(super) fn say(channel: &Channel, message: &Message) -> Result<Option<String>, Failure> {
     let mail = mail(channel)?;
     let email = compose(mail, message)?;
     let mut connection = connect(channel, mail)?;
-    connection
-        .send(email.envelope(), &email.formatted())
-        .map_err(|error| judge(&error, true))?;
+    let refused = hand_over(channel, &mut connection, &email)?;
     // It has the message; how it says goodbye changes nothing.
     let _ = connection.quit();
-    Ok(())
+    Ok(refused)
+}
+
+/// lettre sends to all or to none: an address that is gone would silence a channel for everyone else.
+fn hand_over(
+    channel: &Channel,
+    connection: &mut SmtpConnection,
+    email: &lettre::Message,
+) -> Result<Option<String>, Failure> {
+    let before = |error: Error| judge(channel, &error, Stage::Before);
+    let envelope = email.envelope();
+    let formatted = email.formatted();
+    let mut parameters = Vec::new();
+    let addresses = envelope.from().into_iter().chain(envelope.to());
+    if !addresses
+        .into_iter()
+        .all(|address| address.to_string().is_ascii())
+    {
+        if !connection
+            .server_info()
+            .supports_feature(Extension::SmtpUtfEight)
+        {
+            return Err(misconfigured(
+                "the mail server takes addresses in ASCII only",
+            ));
+        }
+        parameters.push(MailParameter::SmtpUtfEight);
+    }
+    if !formatted.is_ascii()
+        && connection
+            .server_info()
+            .supports_feature(Extension::EightBitMime)
+    {
+        parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+    }
+    connection
+        .command(MailFrom::new(envelope.from().cloned(), parameters))
+        .map_err(before)?;
+    let mut refused = None;
+    let mut taken = 0;
+    for to in envelope.to() {
+        match connection.command(Rcpt::new(to.clone(), Vec::new())) {
+            Ok(_) => taken += 1,
+            Err(error) if error.is_permanent() => {
+                refused.get_or_insert((to.to_string(), judge(channel, &error, Stage::Before)));
+            }
+            Err(error) => return Err(before(error)),
+        }
+    }
+    let refused = match refused {
+        Some((_, failure)) if taken == 0 => return Err(failure),
+        refused => {
+            refused.map(|(to, failure)| format!("{to} was not written to: {}", failure.message))
+        }
+    };
+    connection.command(Data).map_err(before)?;
+    connection
+        .message(&formatted)
+        .map_err(|error| judge(channel, &error, Stage::Sent))?;
+    Ok(refused)
 }
 
 /// Whether the server is there and takes the login; sends nothing.
@@ -52,7 +114,7 @@ pub(super) fn probe(channel: &Channel) -> Result<(), Failure> {
     connect(channel, mail(channel)?)?
         .quit()
         .map(drop)
-        .map_err(|error| judge(&error, false))
+        .map_err(|error| judge(channel, &error, Stage::Before))
 }
 
 fn mail(channel: &Channel) -> Result<&Mail, Failure> {
@@ -69,11 +131,11 @@ fn connect(channel: &Channel, mail: &Mail) -> Result<SmtpConnection, Failure> {
         Tls::Implicit => 465,
         Tls::StartTls | Tls::None => 587,
     });
-    let timeout = options.timeout.unwrap_or(super::TIMEOUT);
+    let timeout = options.timeout.unwrap_or(TIMEOUT);
     channel.count();
     let server = relay::open(host, port, Duration::from_secs(5), Instant::now() + timeout)
         .map_err(|why| Failure::new(ErrorClass::Unreachable, why))?;
-    let judged = |error: Error| judge(&error, false);
+    let judged = |error: Error| judge(channel, &error, Stage::Before);
     let tls = match mail.tls {
         Tls::None => None,
         Tls::Implicit | Tls::StartTls => Some(trusting(channel, host)?),
@@ -180,28 +242,33 @@ fn in_one_line(text: &str) -> String {
         .collect()
 }
 
-/// What an answer of the server, or none, means. `sending`: the message may have been taken.
-fn judge(error: &Error, sending: bool) -> Failure {
-    let class = match error.status().map(u16::from) {
+/// How far it came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The message itself was not sent.
+    Before,
+    /// It may have been taken.
+    Sent,
+}
+
+/// What an answer of the server, or none, means.
+fn judge(channel: &Channel, error: &Error, stage: Stage) -> Failure {
+    let class = match (error.status().map(u16::from), stage) {
         // Later, it says (greylisting and full disks among them).
-        Some(400..=499) => ErrorClass::Server,
+        (Some(400..=499), _) => ErrorClass::Server,
         // It took everything but this message.
-        Some(552 | 554) if sending => ErrorClass::Invalid,
+        (Some(_), Stage::Sent) => ErrorClass::Invalid,
         // The login, or one of the addresses.
-        Some(_) => ErrorClass::Misconfigured,
+        (Some(_), Stage::Before) => ErrorClass::Misconfigured,
         // lettre itself would not: the server lacks what is needed.
-        None if error.is_client() => ErrorClass::Misconfigured,
-        None if sending => ErrorClass::Unknown,
-        None => ErrorClass::Unreachable,
+        (None, _) if error.is_client() => ErrorClass::Misconfigured,
+        (None, Stage::Sent) => ErrorClass::Unknown,
+        (None, Stage::Before) => ErrorClass::Unreachable,
     };
-    let words: String = format!("the mail server: {}", chain(error))
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(300)
-        .collect();
+    let words = channel.words(&format!("the mail server: {}", chain(error)), 300);
     let failure = Failure::new(class, words);
     if class == ErrorClass::Misconfigured {
-        failure.with_remedy("Correct the channel with etl.set_connection(), try it with etl.test_alert(), then etl.resume().")
+        failure.with_remedy(CORRECT_IT)
     } else {
         failure
     }

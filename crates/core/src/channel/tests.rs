@@ -258,6 +258,75 @@ fn what_a_channel_answers_says_what_becomes_of_the_rows() {
         [(10, Some(ErrorClass::Unreachable))]
     );
     assert!(nobody.probe().is_err());
+    // What answers is there, but what says that it cannot is not.
+    for (answer, is_well) in [("404 Not Found\r\n\r\n", true), ("503 Busy\r\n\r\n", false)] {
+        let ear = Ear::new(&[answer]).unwrap();
+        let hook = channel(Kind::Webhook, ear.url(), json!({}), None);
+        assert_eq!(hook.probe().is_ok(), is_well, "{answer}");
+    }
+}
+
+/// The words of an answer are cut, and half a secret is a secret too.
+#[test]
+fn a_secret_is_masked_before_words_are_cut() {
+    let answer = format!(
+        "404 Not Found\r\n\r\n{}/services/T0/B0/k3yk3yk3y",
+        "x".repeat(110)
+    );
+    let ear = Ear::new(&[&answer]).unwrap();
+    let slack = channel(
+        Kind::Slack,
+        ear.url(),
+        json!({}),
+        Some("/services/T0/B0/k3yk3yk3y"),
+    );
+    let outcomes = slack.deliver(&batch(&[outbox()]), &|| false);
+    let Outcome::Failed(failure) = &outcomes[0].1 else {
+        panic!("{outcomes:?}")
+    };
+    assert!(!failure.message.contains("/serv"), "{}", failure.message);
+}
+
+/// Large answers of a channel must not take the room of Odoo's.
+#[test]
+fn large_answers_are_let_go() {
+    let answer = format!("200 OK\r\n\r\n{}", "x".repeat(900_000));
+    let answers = vec![answer.as_str(); 24];
+    let ear = Ear::new(&answers).unwrap();
+    let hook = channel(Kind::Webhook, ear.url(), json!({}), None);
+    for _ in 0..24 {
+        assert_eq!(
+            classes(&hook.deliver(&batch(&[outbox()]), &|| false)),
+            [(10, None)]
+        );
+    }
+}
+
+#[test]
+fn an_issue_is_opened_once_though_the_answer_was_lost() {
+    let open = "200 OK\r\n\r\n[{\"title\": \"pg_etl: outbox (shop)\", \"number\": 7, \"body\": \"<!-- pg_etl 0-1-2 -->\\n**outbox**\"}]";
+    let unlabelled = "201 Created\r\n\r\n{\"number\": 8, \"labels\": []}";
+    let ear = Ear::new(&[open, "200 OK\r\n\r\n[]", unlabelled]).unwrap();
+    let github = channel(
+        Kind::Github,
+        ear.url(),
+        json!({"repository": "acme/ops"}),
+        Some("t0ken"),
+    );
+    assert_eq!(
+        classes(&github.deliver(&batch(&[outbox()]), &|| false)),
+        [(10, None)]
+    );
+    assert_eq!(
+        ear.heard().len(),
+        1,
+        "it was looked for, and nothing written"
+    );
+    // An issue without its label would never be found again.
+    assert_eq!(
+        classes(&github.deliver(&batch(&[outbox()]), &|| false)),
+        [(10, Some(ErrorClass::Misconfigured))]
+    );
 }
 
 #[test]
@@ -312,6 +381,12 @@ fn options_are_checked_and_no_url_is_quoted() {
             json!({}),
         ),
         (Kind::Slack, "ftp://hooks.slack.com", json!({})),
+        (Kind::Slack, "http://hooks.slack.com", json!({})),
+        (
+            Kind::Github,
+            "http://api.github.com",
+            json!({"repository": "acme/x"}),
+        ),
         (Kind::Webhook, "https://user:s3cret@host", json!({})),
         (Kind::Webhook, "https://host", json!({"repository": "a/b"})),
         (Kind::Webhook, "https://host", json!({"timeout": 0})),

@@ -30,7 +30,7 @@ pub(super) fn say(channel: &Channel, message: &Message) -> Result<(), Failure> {
         headers,
         body.into_bytes(),
     )?;
-    super::judge(&response)
+    channel.judge(&response)
 }
 
 /// HMAC-SHA256 over `<seconds since 1970>.<body>`, in hexadecimal.

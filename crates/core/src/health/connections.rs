@@ -4,29 +4,33 @@ use super::finding::{Finding, Status, age, finding};
 use super::signals::{ConnectionSignal, Signals};
 use crate::breaker::TRIPS_AFTER;
 
-pub(super) fn no_connection() -> Finding {
-    finding(
+/// Connections that there should be. Their names are whoever's who may write to the outbox: in the detail, which nobody is sent.
+pub(super) fn connections_missing(signals: &Signals) -> Option<Finding> {
+    let unknown = &signals.unknown_connections;
+    if signals.connections.is_empty() {
+        return Some(finding(
+            "connections",
+            Status::Fail,
+            "none",
+            "at least 1",
+            "there is no endpoint to deliver to",
+            "SELECT etl.set_connection('odoo', 'odoo', 'https://…', '{\"database\": \"…\", \"login\": \"…\"}', secret => 'vault:…');",
+        ));
+    }
+    if unknown.is_empty() {
+        return None;
+    }
+    Some(finding(
         "connections",
         Status::Fail,
-        "none",
-        "at least 1",
-        "there is no endpoint to deliver to",
-        "SELECT etl.set_connection('odoo', 'odoo', 'https://…', '{\"database\": \"…\", \"login\": \"…\"}', secret => 'vault:…');",
-    )
-}
-
-pub(super) fn unknown_connection(name: &str) -> Finding {
-    finding(
-        format!("connection {name}"),
-        Status::Fail,
-        "missing",
-        "exists",
-        "rows of the outbox name this connection, and it does not exist",
+        format!("{} missing", unknown.len()),
+        "0 missing",
         format!(
-            "SELECT etl.set_connection('{}', …);",
-            name.replace('\'', "''")
+            "rows of the outbox wait for connections that do not exist: {}",
+            unknown.join(", ")
         ),
-    )
+        "SELECT etl.set_connection(…) makes it; or let the rows name another: SELECT connection, count(*) FROM ops.odoo_outbox WHERE status = 'queued' GROUP BY 1;",
+    ))
 }
 
 pub(super) fn reachable(connection: &ConnectionSignal) -> Finding {

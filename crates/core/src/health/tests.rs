@@ -105,7 +105,7 @@ fn each_trouble_turns_its_own_component_and_no_other() {
             Box::new(|s| s.connections[0].paused = true),
         ),
         (
-            "connection shop",
+            "connections",
             Status::Fail,
             Box::new(|s| s.unknown_connections.push("shop".into())),
         ),

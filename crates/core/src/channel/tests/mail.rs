@@ -99,7 +99,7 @@ fn a_message_says_what_it_is_and_has_its_id() {
 
 #[test]
 fn what_a_mail_server_answers_says_what_becomes_of_the_rows() {
-    let table: [(&'static [(&'static str, &'static str)], ErrorClass); 9] = [
+    let table: [(&'static [(&'static str, &'static str)], ErrorClass); 10] = [
         (&[("GREETING", "421 too busy\r\n")], ErrorClass::Server),
         (
             &[("GREETING", "554 not for you\r\n")],
@@ -116,6 +116,7 @@ fn what_a_mail_server_answers_says_what_becomes_of_the_rows() {
             ErrorClass::Misconfigured,
         ),
         (&[("END", "554 looks like spam\r\n")], ErrorClass::Invalid),
+        (&[("END", "550 no\r\n")], ErrorClass::Invalid),
         // It may have taken it.
         (&[("END", "")], ErrorClass::Unknown),
         (&[("EHLO", "")], ErrorClass::Unreachable),
@@ -154,6 +155,24 @@ fn what_a_mail_server_answers_says_what_becomes_of_the_rows() {
     );
     let told = told.lock().unwrap().join("\n");
     assert!(!told.contains("AUTH") && !told.contains("MAIL"), "{told}");
+}
+
+#[test]
+fn who_is_gone_silences_nobody_else() {
+    let (port, told) = server(&[("RCPT TO:<boss", "550 no such mailbox\r\n")]);
+    let outcomes = mail(port, &[]).deliver(&batch(&[outbox()]), &|| false);
+    let Outcome::Delivered {
+        note: Some(note), ..
+    } = &outcomes[0].1
+    else {
+        panic!("{outcomes:?}")
+    };
+    assert!(
+        note.contains("boss@shop.test") && note.contains("550"),
+        "{note}"
+    );
+    let told = told.lock().unwrap().join("\n");
+    assert!(told.contains("Subject: [pg_etl]"), "{told}");
 }
 
 /// Says so much, so often, whatever it is told.
