@@ -15,7 +15,7 @@ COMMENT ON TABLE etl.counts IS 'How many rows the outbox has, as differences to 
 CREATE TABLE etl.failures (id bigint PRIMARY KEY);
 COMMENT ON TABLE etl.failures IS 'The dead letters: an index on the status would cost every delivery more than this.';
 
--- By minute; what is older than two hours by hour, than a week by day, and what is older than runs are kept in one sum, dated 1970.
+-- By minute; what is older than two hours by hour, than three days by day, and what is older than runs are kept in one sum, dated 1970.
 CREATE TABLE etl.deliveries (
   at timestamptz NOT NULL,
   connection text NOT NULL,
@@ -136,7 +136,7 @@ CREATE FUNCTION etl._fold_deliveries(kept interval) RETURNS void
 AS $$
   WITH placed AS MATERIALIZED (
     SELECT d.at, CASE WHEN d.at < now() - kept THEN timestamptz 'epoch'
-        WHEN d.at < date_trunc('day', now() - interval '7 d', 'UTC') THEN date_trunc('day', d.at, 'UTC')
+        WHEN d.at < date_trunc('day', now() - interval '3 d', 'UTC') THEN date_trunc('day', d.at, 'UTC')
         WHEN d.at < date_trunc('hour', now() - interval '2 h', 'UTC') THEN date_trunc('hour', d.at, 'UTC') ELSE d.at END AS place
     FROM (SELECT DISTINCT x.at FROM etl.deliveries x) d),
   gone AS (DELETE FROM etl.deliveries d USING placed p WHERE d.at = p.at AND p.place <> p.at RETURNING d.*, p.place)
