@@ -118,6 +118,72 @@ fn a_sale_order_with_lines_is_created_changed_and_confirmed() {
     });
 }
 
+/// An id says nothing of whose line it is: who may change one order may not thereby change the lines of all others.
+#[test]
+fn a_line_of_another_record_is_neither_changed_nor_deleted() {
+    each(|t| {
+        let client = t.client();
+        let partner = t.row(
+            "res.partner",
+            Operation::Create,
+            "buyer",
+            json!({"name": "Buyer"}),
+        );
+        id(&t.deliver(&client, vec![partner])[0]);
+        let order = |key: &str| {
+            let line = json!({"key": "1", "display_type": "line_note", "name": key});
+            let values = json!({"partner_id": {"key": "buyer"}, "order_line": [line]});
+            let row = t.row("sale.order", Operation::Create, key, values);
+            let made = id(&t.deliver(&client, vec![row])[0]);
+            let read = t.read(&client, "sale.order", &[made], &["order_line"]);
+            (made, read[0]["order_line"][0].as_i64().expect("a line"))
+        };
+        let ((_, mine), (theirs, line)) = (order("mine"), order("theirs"));
+        let note = |line: i64| {
+            let read = t.read(&client, "sale.order.line", &[line], &["name"]);
+            read[0]["name"].clone()
+        };
+        for item in [
+            json!({"id": line, "name": "taken"}),
+            json!([1, line, {"name": "taken"}]),
+            json!({"id": line, "_delete": true}),
+        ] {
+            for operation in [Operation::Update, Operation::Upsert] {
+                let lines = json!({"order_line": [{"id": mine, "name": "touched"}, item]});
+                let row = t.row("sale.order", operation, "mine", lines);
+                let outcomes = t.deliver(&client, vec![row]);
+                let failure = failure(&outcomes[0]);
+                assert_eq!(failure.class, ErrorClass::Invalid, "{failure:?}");
+                assert!(failure.message.contains("no line of this record"));
+                assert!(failure.remedy.is_some());
+            }
+        }
+        assert_eq!(note(line), "theirs");
+        assert_eq!(note(mine), "mine", "nothing of such a row's lines is done");
+        let left = t.read(&client, "sale.order", &[theirs], &["order_line"]);
+        assert_eq!(left[0]["order_line"], json!([line]));
+        // One's own by its id, beside a row that is refused.
+        let own = json!({"order_line": [{"id": mine, "name": "changed"}]});
+        let other = json!({"order_line": [{"id": mine, "name": "stolen"}]});
+        let outcomes = t.deliver(
+            &client,
+            vec![
+                t.row("sale.order", Operation::Update, "mine", own),
+                t.row("sale.order", Operation::Update, "theirs", other),
+            ],
+        );
+        id(&outcomes[0]);
+        assert_eq!(failure(&outcomes[1]).class, ErrorClass::Invalid);
+        assert_eq!(note(mine), "changed");
+        // One that is gone is gone.
+        for _ in 0..2 {
+            let removal = json!({"order_line": [{"id": mine, "_delete": true}]});
+            let row = t.row("sale.order", Operation::Update, "mine", removal);
+            id(&t.deliver(&client, vec![row])[0]);
+        }
+    });
+}
+
 #[test]
 fn documents_that_odoo_protects_can_be_made_and_changed() {
     // The simulator has no accounting, purchase and expenses.

@@ -1,6 +1,8 @@
 //! Lines that do not travel inside their record: each is a record of its own that names its parent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
 
 use super::Delivery;
 use super::create::Record;
@@ -46,7 +48,12 @@ impl Delivery<'_> {
         back: &str,
         lines: &[Placed<'_>],
     ) -> Vec<(usize, Failure)> {
-        let (removed, kept): (Vec<_>, Vec<_>) = lines.iter().partition(|(.., line)| line.removed);
+        let strangers = self.strangers(relation, back, lines);
+        let refused: BTreeSet<usize> = strangers.iter().map(|(record, _)| *record).collect();
+        let (removed, kept): (Vec<_>, Vec<_>) = lines
+            .iter()
+            .filter(|(record, ..)| !refused.contains(record))
+            .partition(|(.., line)| line.removed);
         // First what goes: a new line may take its place.
         let removed = self.remove_lines_of(relation, &removed);
         let mut made: Vec<(usize, String, Values)> = Vec::new();
@@ -84,12 +91,87 @@ impl Delivery<'_> {
             .iter()
             .zip(changed_results)
             .filter_map(|((record, ..), result)| Some((*record, result.err()?)));
-        removed
+        strangers
             .into_iter()
+            .chain(removed)
             .chain(made)
             .chain(changed)
             .map(|(record, failure)| (record, of_line(relation, failure)))
             .collect()
+    }
+
+    /// Records of which a line is named by its Odoo id and is none of theirs, with why. An id says nothing of whose line it is, and
+    /// whoever may enqueue for one record may not thereby change those of all others.
+    fn strangers(
+        &mut self,
+        relation: &str,
+        back: &str,
+        lines: &[Placed<'_>],
+    ) -> Vec<(usize, Failure)> {
+        let named: Vec<(usize, i64, i64)> = lines
+            .iter()
+            .filter_map(|(record, parent, _, line)| match &line.identity {
+                Reference::Id(id) => Some((*record, *parent, *id)),
+                Reference::External(_) => None,
+            })
+            .collect();
+        if named.is_empty() {
+            return Vec::new();
+        }
+        let ids: BTreeSet<i64> = named.iter().map(|(.., id)| *id).collect();
+        let parents = match self.parents(relation, back, &ids) {
+            Ok(parents) => parents,
+            Err(failure) => {
+                let failed = |(record, ..): &(usize, i64, i64)| (*record, failure.clone());
+                return named.iter().map(failed).collect();
+            }
+        };
+        named
+            .iter()
+            .filter(|(_, parent, id)| {
+                let of = parents.get(id);
+                of.is_some_and(|of| *of != Some(*parent))
+            })
+            .map(|(record, _, id)| (*record, no_line(relation, *id)))
+            .collect()
+    }
+
+    /// The record that each of these lines belongs to; `None` where nobody may see it. One that is gone is left out: what is done to it
+    /// next says so, and harms nobody.
+    fn parents(
+        &mut self,
+        relation: &str,
+        back: &str,
+        ids: &BTreeSet<i64>,
+    ) -> Result<BTreeMap<i64, Option<i64>>, Failure> {
+        let mut call = self
+            .new_call(relation, "search_read")
+            .with("domain", json!([["id", "in", ids]]))
+            .with("fields", json!([back]));
+        call.context.insert("active_test".to_owned(), json!(false));
+        let Value::Array(read) = self.ask(&call)? else {
+            return Err(Failure::new(
+                ErrorClass::Server,
+                format!("search_read of {relation} answered no list"),
+            ));
+        };
+        let of = |record: &Value| {
+            // A many2one is [id, name]; a reference by id alone is a number.
+            let parent = record[back][0].as_i64().or(record[back].as_i64());
+            Some((record["id"].as_i64()?, parent))
+        };
+        let mut parents: BTreeMap<i64, Option<i64>> = read.iter().filter_map(of).collect();
+        // What a search does not find is gone, or hidden from us by a rule that may allow to delete it all the same.
+        for id in ids {
+            if !parents.contains_key(id)
+                && self
+                    .gone(relation, &BTreeSet::from([*id]))?
+                    .is_none_or(|gone| gone.is_empty())
+            {
+                parents.insert(*id, None);
+            }
+        }
+        Ok(parents)
     }
 
     /// Deletes lines. One that is gone already is a success.
@@ -141,6 +223,16 @@ impl Delivery<'_> {
             .with_remedy("Send the lines in rows of their own.")
         })
     }
+}
+
+fn no_line(relation: &str, id: i64) -> Failure {
+    Failure::new(
+        ErrorClass::Invalid,
+        format!("{relation}({id}) is no line of this record"),
+    )
+    .with_remedy(
+        "Name lines of the record itself; one of another record is changed by a row for that one.",
+    )
 }
 
 fn of_line(relation: &str, mut failure: Failure) -> Failure {
