@@ -177,9 +177,10 @@ BEGIN
         JOIN %2$s m ON m.%3$I = l.odoo_id
         WHERE o.id = ANY ($2) AND o.model = $3 AND o.operation IN (''update'', ''upsert'') AND starts_with(o.record_key, $4)
           AND m._etl_deleted_at IS NULL AND m._etl_hidden_at IS NULL
-          -- One that was overtaken again and again although all was pulled since: no pull brings its record as it is. And nothing waits for ever.
+          -- One that was overtaken again and again although all was pulled and taken in since: no pull brings its record as it is.
           AND NOT (o.error_class = ''overtaken'' AND o.attempts > 5
-            AND (o.attempts > 100 OR coalesce($7 > o.next_run_at - make_interval(secs => least(o.attempts - 1, 30)), false)))', t.dated, t.rel, t.key)
+            AND coalesce($7 > o.next_run_at - make_interval(secs => least(o.attempts - 1, 30)), false)
+            AND NOT EXISTS (SELECT FROM etl.held_back b WHERE b.track = $6 AND b.odoo_id = l.odoo_id))', t.dated, t.rel, t.key)
         USING $1, $2, t.model, t.prefix, t.began, t.id, t.pulled;
     EXCEPTION WHEN OTHERS THEN
       -- A mirror that cannot be read stops nothing that is sent.

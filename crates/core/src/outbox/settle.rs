@@ -10,6 +10,8 @@ use crate::failure::{ErrorClass, Failure};
 
 /// When a row is tried again whose record is pulled first; later each time, for a pull of a large model takes a while.
 const AFTER_A_PULL: Duration = Duration::from_secs(1);
+/// Attempts after which it is given up, three quarters of an hour later: what stops the pulls is for somebody to mend.
+const MOST_OVERTAKEN: u32 = 100;
 
 /// How patient we are with the rows of one model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,7 +108,16 @@ pub fn settle(
                 failure,
             }
         }
-        // The pull that is asked for now resolves it. Where it does not, the attempts tell, and the question is not asked any more.
+        // Sent blindly it would overwrite what nobody here has seen.
+        ErrorClass::Overtaken if tried.attempts > MOST_OVERTAKEN => Settlement::Dead {
+            hold: None,
+            failure: Failure {
+                message: format!("{} (given up after {} attempts: it was not taken in since)", failure.message, tried.attempts),
+                ..failure
+            }
+            .with_remedy("See etl.sync_lag for what stops its pulls, and who keeps its row locked. Then SELECT etl.replay(id)."),
+        },
+        // The pull that is asked for now resolves it. Where all was pulled and it does not, the question is not asked any more.
         ErrorClass::Overtaken => Settlement::Retry {
             wait: AFTER_A_PULL * tried.attempts.clamp(1, 30),
             refund: false,
@@ -224,6 +235,23 @@ mod tests {
             decide(Operation::Update, 99, false, ErrorClass::Unreachable),
             Settlement::Retry { .. }
         ));
+    }
+
+    #[test]
+    fn what_no_pull_brings_is_given_up_and_never_sent_blindly() {
+        let outcome = |attempts| decide(Operation::Update, attempts, false, ErrorClass::Overtaken);
+        assert!(matches!(
+            outcome(MOST_OVERTAKEN),
+            Settlement::Retry { refund: false, .. }
+        ));
+        let Settlement::Dead { failure, .. } = outcome(MOST_OVERTAKEN + 1) else {
+            panic!("it goes on for ever")
+        };
+        assert!(
+            failure
+                .remedy
+                .is_some_and(|remedy| remedy.contains("etl.replay"))
+        );
     }
 
     #[test]
