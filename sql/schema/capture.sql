@@ -151,7 +151,7 @@ BEGIN
   END IF;
 $two$, t.id) ELSE E'BEGIN\n' END,
     tail, CASE WHEN two_way THEN format(' AND (c.operation <> ''update'' OR c.payload <> %L)', context) ELSE '' END,
-    CASE WHEN two_way THEN ' WHERE NOT echo ? ''''' ELSE '' END,
+    CASE WHEN two_way THEN ' WHERE NOT (echo ? '''' AND pg_trigger_depth() = 1)' ELSE '' END,
     CASE WHEN two_way THEN format('CASE WHEN o.k IS NULL THEN %s ELSE %s || %s END', p.whole, p.known, p.changed) ELSE p.whole END,
     -- A row that leaves the condition because of what somebody did in Odoo: Odoo knows.
     CASE WHEN two_way THEN format('CASE WHEN NOT echo ? o.k THEN %s END', gone_operation) ELSE gone_operation END,

@@ -39,7 +39,7 @@ BEGIN
       CASE WHEN etl._has_column(rel, 'create_uid') THEN 'm.create_uid' ELSE '(nullif(m.raw -> ''create_uid'', ''false''))::bigint' END)
       USING ids, own, t.connection, t.model, t.prefix, t.id LOOP
     BEGIN
-      -- All that this insert enqueues is an echo.
+      -- What this insert itself enqueues is an echo; what a trigger of the user's adds beside it is not.
       INSERT INTO etl.applying (track, record_key, digest, odoo_id, asked, remote, echo) VALUES ($1, '', md5('')::uuid, item.odoo_id, now(), item.remote, '{}');
       answer := etl._as_owner($1, 'make', item.remote);
       DELETE FROM etl.applying a WHERE a.track = $1;
