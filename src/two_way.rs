@@ -212,5 +212,6 @@ fn read(known: &Value) -> Facts {
         odoo_is_newer: says("odoo_is_newer"),
         is_resent: says("is_resent"),
         again: says("again"),
+        is_unclear: says("is_unclear"),
     }
 }

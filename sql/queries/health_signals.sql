@@ -28,7 +28,8 @@ SELECT jsonb_build_object(
   'oldest_done_days', (SELECT extract(epoch FROM now() - coalesce(o.finished_at, o.created_at)) / 86400
     FROM (SELECT o.id, o.status, o.model, o.record_key, o.odoo_id, o.finished_at, o.created_at FROM ops.odoo_outbox o ORDER BY o.id LIMIT 1000) o
     WHERE o.status IN ('done', 'cancelled') AND isfinite(coalesce(o.finished_at, o.created_at))
-      -- What overtook a dead letter is kept as long as that.
+      -- What a two-way table still knows its own values by is kept until that is pulled; what overtook a dead letter, as long as that.
+      AND NOT EXISTS (SELECT FROM etl.images i WHERE i.digest = md5(o.record_key)::uuid AND o.id = ANY (i.sent || ARRAY(SELECT e.value::bigint FROM jsonb_each_text(i.forgotten) e)))
       AND NOT EXISTS (SELECT FROM (SELECT f.id FROM etl.failures f ORDER BY f.id LIMIT 1000) f JOIN ops.odoo_outbox d ON d.id = f.id
         WHERE d.id < o.id AND d.model = o.model AND (d.record_key = o.record_key OR d.record_key IS NULL AND etl._odoo_id(d.payload) = o.odoo_id)) ORDER BY o.id LIMIT 1),
   'done_days', etl._kept_days('done_days'),

@@ -45,6 +45,8 @@ BEGIN
         WHERE o.status IN ('done', 'cancelled') AND coalesce(o.finished_at, o.created_at) < done_before
           AND NOT EXISTS (SELECT FROM dead d WHERE d.record_key = o.record_key AND d.model = o.model AND d.id < o.id)
           AND NOT EXISTS (SELECT FROM dead d WHERE d.odoo_id = o.odoo_id AND d.model = o.model AND d.id < o.id)
+          -- By these a two-way table knows its own values when they come back, as long as its mirror is not pulled.
+          AND NOT EXISTS (SELECT FROM etl.images i WHERE i.digest = md5(o.record_key)::uuid AND o.id = ANY (i.sent || ARRAY(SELECT e.value::bigint FROM jsonb_each_text(i.forgotten) e)))
         ORDER BY o.id LIMIT most - rows FOR UPDATE OF o SKIP LOCKED),
       gone AS (DELETE FROM ops.odoo_outbox o USING over v WHERE o.id = v.id RETURNING o.id)
       SELECT max(b.id) AS last, bool_and(b.created_at >= done_before) AS young, (SELECT count(*) FROM gone) AS gone INTO seen FROM batch b;
@@ -88,5 +90,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl.apply_retention(int, bigint) IS
-  'Deletes what is over and old: delivered and cancelled rows after 7 days, runs after 90, audit entries after 365 (never before 30), or as "retention" in ops.odoo_sync_config says. Dead letters stay, and with them younger rows of their records. The worker does it by itself. Where "more" is true, SELECT etl.apply_retention(after => …) with "next" goes on.';
+  'Deletes what is over and old: delivered and cancelled rows after 7 days, runs after 90, audit entries after 365 (never before 30), or as "retention" in ops.odoo_sync_config says. Dead letters stay, and with them younger rows of their records; so do rows of two-way tables until their records are pulled. The worker does it by itself. Where "more" is true, SELECT etl.apply_retention(after => …) with "next" goes on.';
 ALTER FUNCTION etl.apply_retention(int, bigint) OWNER TO etl_worker;

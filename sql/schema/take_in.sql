@@ -93,7 +93,7 @@ BEGIN
       LEFT JOIN etl.images i ON i.track = $1 AND i.digest = l.digest
       CROSS JOIN LATERAL (SELECT %4$s AS remote) x
       CROSS JOIN LATERAL (SELECT CASE WHEN $8 THEN x.remote ELSE (SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(x.remote) e WHERE i.base ? e.key) END AS remote) r
-      WHERE m.%3$I = ANY ($2) AND m._etl_deleted_at IS NULL AND r.remote IS NOT NULL AND (i.remote IS NULL OR i.sent <> '{}' OR r.remote <> i.remote)
+      WHERE m.%3$I = ANY ($2) AND m._etl_deleted_at IS NULL AND r.remote IS NOT NULL AND (i.remote IS NULL OR i.sent <> '{}' OR i.forgotten <> '{}' OR r.remote <> i.remote)
       RETURNING applying.record_key, applying.remote)
     SELECT jsonb_agg(jsonb_build_object('k', f.record_key, 'r', f.remote)) FROM found f
     $sql$, coalesce(etl._dated(t.connection, t.model, rel), 'NULL::timestamptz'), rel, etl._mirror_id(rel), etl._remote_expression(t, rel, 'i.base'))
@@ -128,14 +128,15 @@ BEGIN
   RETURN QUERY
     WITH fields AS MATERIALIZED (
       SELECT a.record_key, f.key AS field, f.value, a.local -> f.key IS DISTINCT FROM a.typed -> f.key AS differs, a.dated, a.asked, i.base -> f.key AS base,
-             i.applied -> f.key -> 'value' AS applied, (i.applied -> f.key ->> 'at')::timestamptz AS applied_at, i.sent
+             i.applied -> f.key -> 'value' AS applied, (i.applied -> f.key ->> 'at')::timestamptz AS applied_at, i.sent, i.forgotten
       FROM etl.applying a CROSS JOIN LATERAL jsonb_each(a.as_sent) f LEFT JOIN etl.images i ON i.track = a.track AND i.digest = a.digest
       WHERE a.track = t.id AND a.held AND NOT coalesce(a.refused ? f.key, false)
     ),
     enqueued AS MATERIALIZED (
       SELECT r.record_key, o.id, o.payload, o.created_at, o.status, o.status = 'done' AND o.finished_at <= r.asked AS had
-      FROM (SELECT DISTINCT f.record_key, f.asked, f.sent FROM fields f WHERE f.sent <> '{}') r
-      CROSS JOIN LATERAL unnest(r.sent) u JOIN ops.odoo_outbox o ON o.id = u AND o.status <> 'cancelled'
+      FROM (SELECT DISTINCT f.record_key, f.asked, f.sent, f.forgotten FROM fields f WHERE f.sent <> '{}' OR f.forgotten <> '{}') r
+      CROSS JOIN LATERAL (SELECT unnest(r.sent) UNION SELECT e.value::bigint FROM jsonb_each_text(r.forgotten) e) AS u(id)
+      JOIN ops.odoo_outbox o ON o.id = u.id AND o.status <> 'cancelled'
     ),
     -- Every change of each field that was sent since both sides agreed, the youngest first.
     sent AS (
@@ -149,9 +150,11 @@ BEGIN
       GROUP BY f.record_key, f.field
     )
     SELECT f.record_key, jsonb_object_agg(f.field, jsonb_build_object(
-        'moved', coalesce(s.last_had, f.base) IS DISTINCT FROM f.value, 'differs', f.differs, 'sent', coalesce(s.state, 'before'), 'is_ours', coalesce(s.ours, false),
+        'moved', d.id IS NOT NULL OR coalesce(s.last_had, f.base) IS DISTINCT FROM f.value, 'is_unclear', d.id IS NOT NULL, 'differs', f.differs, 'sent', coalesce(s.state, 'before'), 'is_ours', coalesce(s.ours, false),
         'odoo_is_newer', coalesce(f.dated > s.at, true), 'is_resent', coalesce(f.applied = s.newest AND f.applied_at = s.at, false), 'again', coalesce(f.applied = f.value AND f.applied_at = s.at, false)))
     FROM fields f LEFT JOIN sent s ON s.record_key = f.record_key AND s.field = f.field
+    -- What was sent before this one, and is forgotten, may be what was read while this one was on its way.
+    LEFT JOIN enqueued d ON d.record_key = f.record_key AND d.id = (f.forgotten ->> f.field)::bigint AND NOT d.had AND d.status <> 'failed'
     GROUP BY f.record_key;
 END
 $$;
@@ -223,26 +226,31 @@ BEGIN
         AND c.field = f.key AND c.odoo_value IS NOT DISTINCT FROM a.as_sent -> f.key AND c.winner IS NULL));
   WITH seen AS MATERIALIZED (
     -- What was sent since both sides agreed; what Odoo had of it when it was asked is in the base from here on.
-    SELECT a.digest, o.id, o.payload, o.status, o.status = 'done' AND o.finished_at <= a.asked AS had
-    FROM etl.applying a JOIN etl.images i ON i.track = a.track AND i.digest = a.digest CROSS JOIN LATERAL unnest(i.sent) u JOIN ops.odoo_outbox o ON o.id = u
+    SELECT a.digest, u.id, u.field, o.payload, o.status, o.status = 'done' AND o.finished_at <= a.asked AS had, o.id IS NULL AS gone
+    FROM etl.applying a JOIN etl.images i ON i.track = a.track AND i.digest = a.digest
+    CROSS JOIN LATERAL (SELECT s.id, NULL AS field FROM unnest(i.sent) AS s(id) UNION ALL SELECT e.value::bigint, e.key FROM jsonb_each_text(i.forgotten) e) u
+    LEFT JOIN ops.odoo_outbox o ON o.id = u.id
     WHERE a.track = $1 AND a.held)
-  INSERT INTO etl.images AS i (track, digest, record_key, odoo_id, remote, base, applied, run_id, sent)
+  INSERT INTO etl.images AS i (track, digest, record_key, odoo_id, remote, base, applied, run_id, sent, forgotten)
     SELECT a.track, a.digest, a.record_key, a.odoo_id, CASE WHEN s.settled THEN a.remote END,
       coalesce((SELECT jsonb_object_agg(h.field, h.value) FROM (SELECT DISTINCT ON (p.key) p.key AS field, p.value FROM seen n CROSS JOIN LATERAL jsonb_each(n.payload) p
           WHERE n.digest = a.digest AND n.had AND a.fates ? p.key ORDER BY p.key, n.id DESC) h), '{}') || s.base,
       coalesce((SELECT jsonb_object_agg(k, jsonb_build_object('value', a.as_sent -> k, 'at', now())) FROM jsonb_object_keys(a.image) k), '{}'), CASE WHEN a.image <> '{}' THEN $2 END,
       -- Rows that are not known of yet stay: they were enqueued by what was just written.
-      ARRAY(SELECT n.id FROM seen n WHERE n.digest = a.digest AND (n.had OR n.status = 'cancelled' OR (n.status = 'failed' AND n.id < (SELECT max(x.id) FROM seen x WHERE x.digest = a.digest AND x.had))))
+      ARRAY(SELECT n.id FROM seen n WHERE n.digest = a.digest AND (n.gone OR n.had OR n.status = 'cancelled' OR (n.status = 'failed' AND n.id < (SELECT max(x.id) FROM seen x WHERE x.digest = a.digest AND x.had)))),
+      coalesce((SELECT jsonb_object_agg(n.field, n.id) FROM seen n WHERE n.digest = a.digest AND n.field IS NOT NULL
+        AND (n.gone OR n.had OR n.status = 'cancelled' OR EXISTS (SELECT FROM seen x WHERE x.digest = a.digest AND x.had AND x.id > n.id AND x.payload ? n.field))), '{}')
     FROM etl.applying a CROSS JOIN LATERAL (
       SELECT a.refused IS NULL AND NOT a.unresolved AND coalesce(bool_and(f.value <> 'later'), true) AS settled,
         coalesce(jsonb_object_agg(f.key, a.as_sent -> f.key) FILTER (WHERE NOT coalesce(a.refused ? f.key, false) AND f.value <> 'later'), '{}') AS base
       FROM jsonb_each_text(a.fates) f) s
     WHERE a.track = $1 AND a.held
     ORDER BY a.record_key
-    -- Of a new image nothing was sent; of an old one "sent" is what is to be forgotten.
+    -- Of a new image nothing was sent; of an old one "sent" and "forgotten" are what is to go.
     ON CONFLICT ON CONSTRAINT images_pkey DO UPDATE SET odoo_id = excluded.odoo_id, remote = excluded.remote, base = i.base || excluded.base,
       applied = i.applied || excluded.applied, run_id = coalesce(excluded.run_id, i.run_id),
-      sent = ARRAY(SELECT u FROM unnest(i.sent) u WHERE NOT u = ANY (excluded.sent) ORDER BY u);
+      sent = ARRAY(SELECT u FROM unnest(i.sent) u WHERE NOT u = ANY (excluded.sent) ORDER BY u),
+      forgotten = CASE WHEN i.forgotten = '{}' THEN '{}' ELSE (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') FROM jsonb_each(i.forgotten) e WHERE excluded.forgotten -> e.key IS DISTINCT FROM e.value) END;
   SELECT count(*) INTO written FROM etl.applying a WHERE a.track = $1 AND a.image <> '{}' AND a.held;
   INSERT INTO etl.held_back AS b (track, odoo_id, asked)
     SELECT DISTINCT ON (a.odoo_id) a.track, a.odoo_id, a.asked FROM etl.applying a WHERE a.track = $1 AND a.held IS FALSE ORDER BY a.odoo_id
@@ -254,6 +262,24 @@ END
 $$;
 COMMENT ON FUNCTION etl._apply_in(int, bigint, jsonb) IS 'Writes what Odoo changed into a tracked table, and keeps what both sides agree on.';
 
+-- API: Private. What is kept of the rows that were sent of a record, and the youngest of each field of those that are not: a record may
+-- change a thousand times before it is looked at, and each change copies the list.
+CREATE FUNCTION etl._kept_sent(ids bigint[], OUT kept bigint[], OUT forgotten jsonb)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  kept := ids;
+  forgotten := '{}';
+  IF cardinality(ids) > 64 THEN
+    WITH old AS MATERIALIZED (SELECT o.id, o.status, o.payload FROM ops.odoo_outbox o WHERE o.id = ANY (ids [:cardinality(ids) - 64]))
+    SELECT ARRAY(SELECT w.id FROM (SELECT o.id FROM old o WHERE o.status NOT IN ('done', 'cancelled') ORDER BY o.id DESC LIMIT 1000) w ORDER BY w.id) || ids [cardinality(ids) - 63:],
+      (SELECT coalesce(jsonb_object_agg(k, o.id ORDER BY o.id), '{}') FROM old o CROSS JOIN LATERAL jsonb_object_keys(o.payload) k WHERE o.status = 'done')
+      INTO kept, forgotten;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION etl._kept_sent(bigint[]) IS 'What is kept of the rows that were sent of a record.';
+
 -- API: Private. Rows that a track's triggers enqueued, noted with their records.
 CREATE FUNCTION etl._note_sent(track int, prefix text, ids bigint[]) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -261,7 +287,7 @@ AS $$
   INSERT INTO etl.images AS i (track, digest, record_key, sent)
     SELECT $1, md5(o.record_key)::uuid, o.record_key, array_agg(o.id ORDER BY o.id) FROM ops.odoo_outbox o
     WHERE o.id = ANY ($3) AND starts_with(o.record_key, $2) GROUP BY o.record_key ORDER BY o.record_key
-    ON CONFLICT ON CONSTRAINT images_pkey DO UPDATE SET sent = (i.sent || excluded.sent) [greatest(1, cardinality(i.sent) + cardinality(excluded.sent) - 63):]
+    ON CONFLICT ON CONSTRAINT images_pkey DO UPDATE SET (sent, forgotten) = (SELECT k.kept, i.forgotten || k.forgotten FROM etl._kept_sent(i.sent || excluded.sent) k)
 $$;
 COMMENT ON FUNCTION etl._note_sent(int, text, bigint[]) IS 'Notes what was enqueued of two-way records.';
 

@@ -15,12 +15,15 @@ CREATE TABLE etl.images (
   remote jsonb,
   -- What both sides agreed on, by field.
   base jsonb NOT NULL DEFAULT '{}',
-  -- Rows of the outbox since then, at most the last 64.
+  -- Rows of the outbox since then: the last 64, and of those before what Odoo does not have, a thousand at most. And of each field the
+  -- youngest of what it has: {field: id}.
   sent bigint[] NOT NULL DEFAULT '{}',
+  forgotten jsonb NOT NULL DEFAULT '{}',
   -- What was last taken from Odoo, by field: {"value", "at"}, the moment of the transaction.
   applied jsonb NOT NULL DEFAULT '{}',
   run_id bigint,
-  PRIMARY KEY (track, digest)
+  -- The retention asks by the record alone.
+  PRIMARY KEY (digest, track)
 );
 CREATE INDEX images_odoo_id ON etl.images (track, odoo_id);
 COMMENT ON TABLE etl.images IS 'What both sides of each record of a two-way table last agreed on, and what was sent since.';

@@ -67,6 +67,8 @@ pub struct Facts {
     pub is_resent: bool,
     /// This very value was taken from Odoo before, and what the local side made of it was sent.
     pub again: bool,
+    /// While Odoo was asked it was sent more values than are still known: the record changes all the time.
+    pub is_unclear: bool,
 }
 
 /// What becomes of it.
@@ -118,6 +120,9 @@ pub fn decide(facts: Facts, wins: Wins) -> Fate {
     }
     if !facts.differs {
         return Fate::Agreed;
+    }
+    if facts.is_unclear && !facts.is_ours {
+        return Fate::Later;
     }
     let odoo_wins = match wins {
         Wins::Odoo => true,
