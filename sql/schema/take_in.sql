@@ -9,6 +9,17 @@ CREATE FUNCTION etl._as_owner(track int, job text, argument jsonb) RETURNS jsonb
   AS 'MODULE_PATHNAME', 'as_owner_wrapper';
 COMMENT ON FUNCTION etl._as_owner(int, text, jsonb) IS 'Does a job of a track with the rights of the table''s owner.';
 
+-- API: Private. Whether an owner's function answered what a job answers: it is the owner's, and may be anything by now.
+CREATE FUNCTION etl._is_answer(job text, answer jsonb) RETURNS bool
+  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT NOT EXISTS (SELECT FROM jsonb_array_elements(answer) e WHERE CASE job
+    WHEN 'look' THEN jsonb_typeof(e -> 'etl_record_key') = 'string' AND jsonb_typeof(e -> 'etl_local') IN ('object', 'null') AND jsonb_typeof(e -> 'etl_typed') IN ('object', 'null')
+    WHEN 'remove' THEN jsonb_typeof(e -> 'etl_k') = 'string' AND jsonb_typeof(e -> 'etl_state') = 'string'
+    ELSE jsonb_typeof(e) = 'string' END IS NOT TRUE)
+$$;
+COMMENT ON FUNCTION etl._is_answer(text, jsonb) IS 'Whether an owner''s function answered what a job answers.';
+
 -- API: Private. Does a job for many records; where that fails, for halves of them, so that one stops no other. answers: what was returned;
 -- failures: {record key: why}; busy: records left for later, because somebody has locks that it needs.
 CREATE FUNCTION etl._for_each(track int, job text, items jsonb, OUT answers jsonb, OUT failures jsonb, OUT busy text[])
@@ -25,20 +36,26 @@ BEGIN
   answers := '[]';
   failures := '{}';
   busy := '{}';
+  -- Triggers of statements fire for no rows too.
+  IF most < 0 THEN
+    RETURN;
+  END IF;
   WHILE cardinality(stack) > 0 LOOP
     low := stack [cardinality(stack) - 1];
     high := stack [cardinality(stack)];
     stack := trim_array(stack, 2);
     BEGIN
       answer := etl._as_owner(track, job, CASE WHEN high - low = most THEN items ELSE (SELECT jsonb_agg(items -> i ORDER BY i) FROM generate_series(low, high) i) END);
-      IF answer IS NULL THEN
-        RAISE LOG USING MESSAGE = format('pg_etl: the functions that etl.track() made for %s are not what they were: nothing is taken in', (SELECT k.tab FROM etl.tracks k WHERE k.id = $1)),
-          HINT = 'Call etl.track() again.';
-        busy := ARRAY(SELECT items -> i ->> 'k' FROM generate_series(low, most) i);
-        EXIT;
+      IF NOT coalesce(etl._is_answer(job, answer), false) THEN
+        RAISE SQLSTATE 'ETL01';
       END IF;
       answers := answers || answer;
-    EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+    EXCEPTION WHEN SQLSTATE 'ETL01' THEN
+      RAISE LOG USING MESSAGE = format('pg_etl: the functions that etl.track() made for %s are not what they were: nothing is taken in', (SELECT k.tab FROM etl.tracks k WHERE k.id = $1)),
+        HINT = 'Call etl.track() again.';
+      busy := ARRAY(SELECT items -> i ->> 'k' FROM generate_series(low, most) i);
+      EXIT;
+    WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
       -- Nobody waits for them, once for each record least of all.
       busy := ARRAY(SELECT items -> i ->> 'k' FROM generate_series(low, most) i);
       EXIT;
@@ -114,6 +131,9 @@ BEGIN
   FOR one IN SELECT a.record_key AS key, e.key AS field, e.value FROM etl.applying a CROSS JOIN LATERAL jsonb_each(a.remote) e WHERE a.track = t.id AND looked.failures ? a.record_key ORDER BY 1, 2 LOOP
     BEGIN
       answer := etl._as_owner(t.id, 'look', jsonb_build_array(jsonb_build_object('k', one.key, 'r', jsonb_build_object(one.field, one.value))));
+      IF NOT etl._is_answer('look', answer) THEN
+        RAISE SQLSTATE 'ETL01' USING MESSAGE = 'the function that etl.track() made for the table is not what it was';
+      END IF;
       PERFORM etl._note_looked(t.id, answer, prefixes);
     EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
       UPDATE etl.applying a SET held = false WHERE a.track = t.id AND looked.failures ? a.record_key;

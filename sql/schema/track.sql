@@ -318,6 +318,11 @@ BEGIN
       END IF;
       SELECT (a ->> 'sent')::bigint AS sent, CASE WHEN jsonb_typeof(a -> 'last') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text(a -> 'last')) END AS last INTO done
         FROM jsonb_array_elements(answer) a;
+      -- It is the owner's, and may be anything by now.
+      IF (done.sent BETWEEN 0 AND chunk) IS NOT TRUE OR (done.sent = chunk AND (cardinality(done.last) IS DISTINCT FROM cardinality(t.key_columns) OR done.last IS NOT DISTINCT FROM t.backfill_after)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('the function that etl.track() made for the backfill of %s answers something else', t.tab),
+          HINT = format('Call etl.track(%L, %L, …) again.', t.tab, t.model);
+      END IF;
     EXCEPTION WHEN OTHERS THEN
       UPDATE etl.tracks k SET backfill_error = left(SQLERRM, 500), backfill_not_before = now() + interval '30 s' WHERE k.id = t.id;
       waits := true;

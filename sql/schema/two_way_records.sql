@@ -47,6 +47,9 @@ BEGIN
         left_from := item.odoo_id;
         EXIT;
       END IF;
+      IF jsonb_typeof(answer -> 0) IS DISTINCT FROM 'string' OR NOT starts_with(answer ->> 0, t.prefix) THEN
+        RAISE SQLSTATE 'ETL01' USING MESSAGE = 'the function that etl.track() made for the table names no row of it';
+      END IF;
       INSERT INTO etl.links AS l (connection, model, digest, record_key, odoo_id) VALUES (t.connection, t.model, md5(answer ->> 0)::uuid, answer ->> 0, item.odoo_id)
         ON CONFLICT (connection, model, digest) DO UPDATE SET odoo_id = excluded.odoo_id;
       made := made + 1;

@@ -405,22 +405,19 @@ impl Engine {
             let (mirror, run, own) = (&intake.mirror, intake.run, intake.own);
             let mut before = i64::MAX;
             for _ in 0..MOST_ROUNDS {
-                let left = transaction(|| {
-                    two_way::take_in(mirror, run, own, None);
-                    two_way::take_deletes(mirror, run, None);
-                    two_way::left(mirror)
-                });
-                match left {
+                // Each by itself: what stops one stops not the other.
+                let taken = transaction(|| two_way::take_in(mirror, run, own, None));
+                let deleted = transaction(|| two_way::take_deletes(mirror, run, None));
+                for aborted in [taken.err(), deleted.err()].into_iter().flatten() {
+                    pgrx::log!(
+                        "pg_etl: what earlier pulls of {} left could not be taken in: {}",
+                        mirror.model,
+                        aborted.message
+                    );
+                }
+                match transaction(|| two_way::left(mirror)) {
                     Ok(left) if left > 0 && left < before => before = left,
-                    Ok(_) => break,
-                    Err(aborted) => {
-                        pgrx::log!(
-                            "pg_etl: what earlier pulls of {} left could not be taken in: {}",
-                            mirror.model,
-                            aborted.message
-                        );
-                        break;
-                    }
+                    _ => break,
                 }
             }
         }
