@@ -294,7 +294,7 @@ BEGIN
     asked_mode = CASE WHEN $6 IS NULL OR NOT q.was_asked THEN q.asked_mode ELSE coalesce(q.asked_mode, q.mode) END,
     error_class = $5, last_error = left($6, 2000), remedy = $7
     WHERE q.connection = $1 AND q.model = $2;
-  DELETE FROM etl.before_images b WHERE b.at < now() - interval '7 days';
+  DELETE FROM etl.before_images b WHERE b.at < now() - make_interval(secs => 86400 * etl._kept_days('images_days'));
   DELETE FROM etl.conflicts c WHERE c.at < now() - interval '90 days';
 END
 $$;
@@ -407,7 +407,7 @@ BEGIN
   SELECT q.* INTO r FROM ops.odoo_sync_runs q WHERE q.id = $1;
   IF NOT FOUND OR r.direction <> 'odoo_to_sb' OR NOT EXISTS (SELECT FROM etl.before_images b WHERE b.run_id = $1) THEN
     RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = format('nothing is kept of run %s that could be put back', $1),
-      HINT = 'It changed nothing, wrote no mirror, or is older than 7 days: SELECT id, status, meta FROM ops.odoo_sync_runs WHERE direction = ''odoo_to_sb'' ORDER BY id DESC;';
+      HINT = format('It changed nothing, wrote no mirror, or is older than %s days ("images_days" of "retention" in ops.odoo_sync_config): SELECT id, status, meta FROM ops.odoo_sync_runs WHERE direction = ''odoo_to_sb'' ORDER BY id DESC;', etl._kept_days('images_days'));
   ELSIF r.status = 'running' THEN
     RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('run %s is not over', $1), HINT = 'Wait for it, or SELECT etl.pause(); and wait a moment.';
   END IF;
@@ -470,5 +470,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl.rollback_run(bigint) IS
-  'Puts a mirror back as it was before a run, and its checkpoint; not_undone are records that a later run has written, taken_in how many rows of two-way tables it wrote, which stay as they are. Its pulls wait until somebody asks for one. Runs of the last 7 days.';
+  'Puts a mirror back as it was before a run, and its checkpoint; not_undone are records that a later run has written, taken_in how many rows of two-way tables it wrote, which stay as they are. Its pulls wait until somebody asks for one. Runs of the last 7 days, or as many as "images_days" of "retention" in ops.odoo_sync_config says.';
 ALTER FUNCTION etl.rollback_run(bigint) OWNER TO etl_worker;

@@ -5,7 +5,7 @@ CREATE FUNCTION etl._kept_days(kind text) RETURNS float8
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE WHEN jsonb_typeof(c.value) = 'number' AND (c.value #>> '{}')::float8 BETWEEN 1 AND 36500 THEN (c.value #>> '{}')::float8
-    ELSE CASE kind WHEN 'done_days' THEN 7 WHEN 'runs_days' THEN 90 ELSE 365 END END
+    ELSE CASE kind WHEN 'done_days' THEN 7 WHEN 'images_days' THEN 7 WHEN 'runs_days' THEN 90 ELSE 365 END END
   FROM (SELECT (SELECT s.value -> kind FROM ops.odoo_sync_config s WHERE s.key = 'retention') AS value) c
 $$;
 COMMENT ON FUNCTION etl._kept_days(text) IS 'Days for which a kind of rows is kept.';

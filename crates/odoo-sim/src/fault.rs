@@ -86,6 +86,11 @@ pub enum Effect {
         /// Size in bytes.
         bytes: u64,
     },
+    /// Half an answer that looks like a whole one: of a list of records only the first.
+    Short {
+        /// Records that are left.
+        records: usize,
+    },
     /// A redirect, which a client must not follow.
     Redirect {
         /// The `Location` header.
@@ -184,6 +189,7 @@ impl Fault {
             Effect::Delay { .. }
             | Effect::AnswerLost
             | Effect::RunsLater { .. }
+            | Effect::Short { .. }
             | Effect::Postponed => true,
             Effect::RequestLost | Effect::Raise { .. } | Effect::Conflict => false,
             _ => self.committed,
@@ -272,6 +278,11 @@ mod tests {
         assert!(plan.strike("res.partner", "load").is_empty());
         assert_eq!(plan.strike("res.partner", "load").len(), 1);
         assert!(plan.strike("res.partner", "load").is_empty());
+    }
+
+    #[test]
+    fn half_an_answer_is_the_work_of_a_whole_one() {
+        assert!(Fault::new(Effect::Short { records: 1 }).works());
     }
 
     #[test]

@@ -118,11 +118,29 @@ impl Answer {
                 }
                 Delivery::Whole(page)
             }
+            Effect::Short { records } => Delivery::Whole(self.shortened(*records)),
             Effect::Redirect { location } => {
                 Delivery::Whole(Self::page(303, "See other.").with("Location", location.clone()))
             }
             other => Delivery::Spoilt(self, other.clone()),
         }
+    }
+
+    /// The first of a list of records, in the words of either protocol. Another answer stays as it is.
+    fn shortened(mut self, records: usize) -> Self {
+        let Ok(mut body) = serde_json::from_slice::<Json>(&self.body) else {
+            return self;
+        };
+        let list = match &mut body {
+            Json::Array(list) => Some(list),
+            Json::Object(answer) => answer.get_mut("result").and_then(Json::as_array_mut),
+            _ => None,
+        };
+        if let Some(list) = list {
+            list.truncate(records);
+            self.body = serde_json::to_vec(&body).unwrap_or_default();
+        }
+        self
     }
 
     fn head(&self, length: Option<u64>, keep: bool) -> Vec<u8> {
@@ -293,5 +311,27 @@ pub(crate) fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_short_answer_has_the_first_records_over_either_protocol() {
+        let short = |body: Json| -> Json {
+            let Delivery::Whole(answer) =
+                Answer::json(200, &body).spoilt(&Effect::Short { records: 2 })
+            else {
+                panic!("it is sent as a whole")
+            };
+            serde_json::from_slice(&answer.body).unwrap()
+        };
+        assert_eq!(short(json!([1, 2, 3])), json!([1, 2]));
+        let wrapped = short(json!({"id": 1, "result": [1, 2, 3]}));
+        assert_eq!(wrapped, json!({"id": 1, "result": [1, 2]}));
+        assert_eq!(short(json!({"result": true})), json!({"result": true}));
     }
 }
