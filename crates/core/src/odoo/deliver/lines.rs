@@ -162,16 +162,35 @@ impl Delivery<'_> {
         };
         let mut parents: BTreeMap<i64, Option<i64>> = read.iter().filter_map(of).collect();
         // What a search does not find is gone, or hidden from us by a rule that may allow to delete it all the same.
-        for id in ids {
-            if !parents.contains_key(id)
-                && self
-                    .gone(relation, &BTreeSet::from([*id]))?
-                    .is_none_or(|gone| gone.is_empty())
-            {
-                parents.insert(*id, None);
+        let unseen: Vec<i64> = ids
+            .iter()
+            .filter(|id| !parents.contains_key(id))
+            .copied()
+            .collect();
+        let hidden = self.hidden(relation, &unseen)?;
+        parents.extend(hidden.into_iter().map(|id| (id, None)));
+        Ok(parents)
+    }
+
+    /// Those of `unseen` that are not gone. One that is hidden makes the answer about all of them an error, so halves are asked for then.
+    fn hidden(&mut self, relation: &str, unseen: &[i64]) -> Result<Vec<i64>, Failure> {
+        if unseen.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.gone(relation, &unseen.iter().copied().collect())? {
+            Some(gone) => Ok(unseen
+                .iter()
+                .filter(|id| !gone.contains(id))
+                .copied()
+                .collect()),
+            None if unseen.len() == 1 => Ok(unseen.to_vec()),
+            None => {
+                let (first, second) = unseen.split_at(unseen.len() / 2);
+                let mut hidden = self.hidden(relation, first)?;
+                hidden.extend(self.hidden(relation, second)?);
+                Ok(hidden)
             }
         }
-        Ok(parents)
     }
 
     /// Deletes lines. One that is gone already is a success.
