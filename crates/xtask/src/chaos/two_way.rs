@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
@@ -93,6 +93,22 @@ const FIELDS: [(&str, &str); 4] = [
     ("street", "street"),
 ];
 
+/// What is written at times so far apart was written one after another, whatever Odoo's whole seconds and everybody's waits make of it.
+const APART: Duration = Duration::from_secs(2);
+
+/// One edit, on either side.
+#[derive(Debug)]
+struct Edit {
+    /// The row, and the field, of an edit in Odoo.
+    of: Option<(i64, &'static str)>,
+    value: String,
+    /// Before it was begun, and when it was said to be done.
+    from: SystemTime,
+    to: SystemTime,
+    /// Its answer came: else it may have been done, then or later, or not.
+    is_known: bool,
+}
+
 const POINTS: [&str; 5] = [
     "after_claim",
     "before_merge_commits",
@@ -168,8 +184,8 @@ pub fn run(version: PgVersion, options: &Options, diary: &Diary) -> Result<Repor
     settle(&arena)?;
     let (here, there) = (into(here), into(there));
     report.local_edits = here.len();
-    report.odoo_edits = there.len();
-    judge(&arena, options.wins, &ids, &there, &mut report)?;
+    report.odoo_edits = there.iter().filter(|edit| edit.is_known).count();
+    judge(&arena, options.wins, &ids, &here, &there, &mut report)?;
     report.seconds = begun.elapsed().as_secs_f64();
     let told = format!(
         "{} edits here, {} in Odoo, {} conflicts; {} apart, {} echoes, {} misjudged, {} unseen",
@@ -265,7 +281,7 @@ fn edit_here(
     seed: u64,
     records: usize,
     over: &AtomicBool,
-    edits: &Mutex<Vec<String>>,
+    edits: &Mutex<Vec<Edit>>,
 ) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed ^ 0x10ca1);
     let mut number = 0;
@@ -277,6 +293,7 @@ fn edit_here(
         let ids: Vec<i64> = (0..random.random_range(1..=most))
             .map(|_| random.random_range(1..=i64::try_from(records).unwrap_or(1)))
             .collect();
+        let from = SystemTime::now();
         // Should the answer be lost, it is written again: the same value is no change.
         arena.ask(|client| {
             client.execute(
@@ -284,7 +301,16 @@ fn edit_here(
                 &[&value, &ids],
             )
         })?;
-        push(edits, value);
+        push(
+            edits,
+            Edit {
+                of: None,
+                value,
+                from,
+                to: SystemTime::now(),
+                is_known: true,
+            },
+        );
         thread::sleep(Duration::from_millis(random.random_range(20..120)));
     }
     Ok(())
@@ -296,7 +322,7 @@ fn edit_there(
     seed: u64,
     ids: &BTreeMap<i64, i64>,
     over: &AtomicBool,
-    edits: &Mutex<Vec<(i64, &'static str, String)>>,
+    edits: &Mutex<Vec<Edit>>,
 ) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed ^ 0x0d00);
     let keys: Vec<i64> = ids.keys().copied().collect();
@@ -307,11 +333,19 @@ fn edit_there(
         let value = format!("O{number}");
         let key = keys[random.random_range(0..keys.len())];
         let field = FIELDS[random.random_range(0..FIELDS.len())].0;
+        let from = SystemTime::now();
         // Odoo may be down, and the answer lost: then nobody knows whether it was written, unless it shows.
         let written = colleague.write("res.partner", &[ids[&key]], &json!({field: value}));
-        if written.is_ok() {
-            push(edits, (key, field, value));
-        }
+        push(
+            edits,
+            Edit {
+                of: Some((key, field)),
+                value,
+                from,
+                to: SystemTime::now(),
+                is_known: written.is_ok(),
+            },
+        );
         thread::sleep(Duration::from_millis(random.random_range(30..150)));
     }
     Ok(())
@@ -327,7 +361,8 @@ fn judge(
     arena: &Arena,
     wins: Wins,
     ids: &BTreeMap<i64, i64>,
-    there: &[(i64, &'static str, String)],
+    here: &[Edit],
+    there: &[Edit],
     report: &mut Report,
 ) -> Result<()> {
     let mut db = arena.client()?;
@@ -358,11 +393,14 @@ fn judge(
     let texts = |db: &mut postgres::Client, sql: &str| -> Result<BTreeSet<String>> {
         Ok(db.query(sql, &[])?.iter().map(|row| row.get(0)).collect())
     };
+    // Odoo's value is sent again where it won a conflict; and where Odoo has changed it while that was on its way.
     report.echoes.extend(texts(
         &mut db,
         "SELECT o.record_key || '.' || f.key || ': ' || f.value FROM ops.odoo_outbox o CROSS JOIN jsonb_each_text(o.payload) f
          WHERE f.value LIKE 'O%' AND NOT EXISTS (SELECT FROM etl.conflicts c
-           WHERE c.record_key = o.record_key AND c.field = f.key AND c.winner = 'odoo')",
+           WHERE c.record_key = o.record_key AND c.field = f.key AND c.winner = 'odoo' AND c.odoo_value #>> '{}' = f.value)
+         AND NOT EXISTS (SELECT FROM ops.odoo_outbox p WHERE p.record_key = o.record_key AND p.id < o.id AND p.payload ->> f.key LIKE 'O%'
+           AND coalesce(p.finished_at, 'infinity') > o.created_at - interval '10 s')",
     )?);
     let allowed = match wins {
         Wins::Odoo => "'odoo'",
@@ -380,6 +418,12 @@ fn judge(
     report.dead_letters =
         arena.number("SELECT count(*) FROM ops.odoo_outbox WHERE status = 'failed'")?;
 
+    if wins == Wins::Newest {
+        report
+            .misjudged
+            .extend(late_winners(&mut db, ids, here, there)?);
+    }
+
     // What somebody in Odoo wrote last into a field was seen here, one way or the other.
     let seen = texts(
         &mut db,
@@ -387,7 +431,8 @@ fn judge(
     )?;
     let last: BTreeMap<(i64, &str), &String> = there
         .iter()
-        .map(|(key, field, value)| ((*key, *field), value))
+        .filter(|edit| edit.is_known)
+        .filter_map(|edit| Some((edit.of?, &edit.value)))
         .collect();
     for ((key, field), value) in last {
         if !seen.contains(value) {
@@ -395,4 +440,96 @@ fn judge(
         }
     }
     Ok(())
+}
+
+/// Conflicts that the older of two edits won, although they were well apart.
+fn late_winners(
+    db: &mut postgres::Client,
+    ids: &BTreeMap<i64, i64>,
+    here: &[Edit],
+    there: &[Edit],
+) -> Result<Vec<String>> {
+    let keys: BTreeMap<i64, i64> = ids.iter().map(|(key, id)| (*id, *key)).collect();
+    let local: BTreeMap<&str, &Edit> = here
+        .iter()
+        .map(|edit| (edit.value.as_str(), edit))
+        .collect();
+    let remote: BTreeMap<&str, &Edit> = there
+        .iter()
+        .map(|edit| (edit.value.as_str(), edit))
+        .collect();
+    let mut wrong = Vec::new();
+    for row in db.query(
+        "SELECT odoo_id, field, odoo_value #>> '{}', local_value #>> '{}', winner, at FROM etl.conflicts WHERE winner IS NOT NULL",
+        &[],
+    )? {
+        let (id, field, at): (i64, String, SystemTime) = (row.get(0), row.get(1), row.get(5));
+        let values: (Option<String>, Option<String>) = (row.get(2), row.get(3));
+        let (Some(odoo), Some(ours)) = values else {
+            continue;
+        };
+        let (Some(theirs), Some(mine)) = (remote.get(odoo.as_str()), local.get(ours.as_str())) else {
+            continue;
+        };
+        let key = keys.get(&id).copied();
+        // Odoo dates a record, and not a field: whatever somebody wrote into it makes all of it newer.
+        let last = there
+            .iter()
+            .filter(|edit| edit.of.map(|(key, _)| key) == key && edit.from <= at)
+            .map(|edit| if edit.is_known { edit.to } else { at })
+            .max();
+        let winner: String = row.get(4);
+        let is_wrong = is_late(&winner, mine, theirs, last);
+        if is_wrong {
+            wrong.push(format!("{}.{field}: {odoo} against {ours}, {winner} won", key.unwrap_or_default()));
+        }
+    }
+    Ok(wrong)
+}
+
+/// Whether the winner was written well before the other side's edit. `last`: when somebody wrote into the record in Odoo last.
+fn is_late(winner: &str, mine: &Edit, theirs: &Edit, last: Option<SystemTime>) -> bool {
+    match winner {
+        "odoo" => last.is_some_and(|last| last + APART < mine.from),
+        _ => theirs.is_known && mine.to + APART < theirs.from,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edit(at: u64) -> Edit {
+        let from = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+        Edit {
+            of: None,
+            value: String::new(),
+            from,
+            to: from,
+            is_known: true,
+        }
+    }
+
+    #[test]
+    fn the_later_edit_wins_where_they_are_well_apart() {
+        for (mine, theirs, odoo_is_late, local_is_late) in [
+            (10, 20, false, true),
+            (20, 10, true, false),
+            (10, 12, false, false),
+            (12, 10, false, false),
+        ] {
+            let (mine, theirs) = (edit(mine), edit(theirs));
+            let last = Some(theirs.to);
+            assert_eq!(is_late("odoo", &mine, &theirs, last), odoo_is_late);
+            assert_eq!(is_late("local", &mine, &theirs, last), local_is_late);
+        }
+        // Another field of the record was written after it.
+        assert!(!is_late("odoo", &edit(20), &edit(10), Some(edit(19).to)));
+        // Nobody knows when, or whether, it was written.
+        let unknown = Edit {
+            is_known: false,
+            ..edit(20)
+        };
+        assert!(!is_late("local", &edit(10), &unknown, None));
+    }
 }
