@@ -1,5 +1,7 @@
 //! Copies of a real Odoo's partners.
 
+use std::collections::BTreeMap;
+
 use pg_etl_tests::prelude::*;
 
 use crate::{bench, name};
@@ -199,4 +201,168 @@ fn a_model_without_write_date_is_read_whole_each_time() {
     let found: Value = db.one("SELECT etl.verify($1)", &[&model]);
     assert_eq!(found["missing"], json!([]), "{found}");
     assert_eq!(found["different"], json!([]), "{found}");
+}
+
+/// The usual models by one call: what this Odoo has is mirrored and the same, what it has not is said and holds up nothing.
+#[test]
+fn the_usual_models_are_mirrored_as_far_as_they_are_there() {
+    let (odoo, bench) = bench("json2");
+    let mut db = bench.client();
+    let told: Vec<(String, String)> = db
+        .query("SELECT model, status FROM etl.mirror_defaults()", &[])
+        .expect("etl.mirror_defaults()")
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    assert_eq!(told.len(), 17, "{told:?}");
+    let models = odoo
+        .cluster()
+        .psql(&odoo.access().database, "SELECT model FROM ir_model")
+        .expect("Odoo's own database");
+    let installed: Vec<&str> = models.lines().map(str::trim).collect();
+    for (model, status) in &told {
+        let is_there = installed.contains(&model.as_str());
+        let expected = if is_there { "mirrored" } else { "not mirrored" };
+        assert_eq!(status, expected, "{model}");
+        assert!(
+            !is_there || (model != "hr.expense.sheet" && !model.starts_with("ipai.")),
+            "{model} is none of Odoo 19"
+        );
+        if !is_there {
+            continue;
+        }
+        // Other tests change the same Odoo.
+        eventually(
+            Duration::from_secs(120),
+            &format!("{model} to be the same"),
+            || {
+                let pulled: Value = db.one("SELECT etl.pull($1)", &[model]);
+                assert_eq!(pulled["mirrors"][0]["status"], "succeeded", "{pulled}");
+                let verified: Value = db.one("SELECT etl.verify($1)", &[model]);
+                if verified["clean"] != json!(true) {
+                    println!("{model}: {verified}");
+                }
+                verified["clean"] == json!(true)
+            },
+        );
+    }
+}
+
+/// A mirror has the columns of Odoo's own table, but for those that it says it leaves out.
+#[test]
+fn a_mirror_has_the_columns_of_odoos_own_table() {
+    let (odoo, bench) = bench("json2");
+    let mut db = bench.client();
+    let made: Value = db.one(
+        r#"SELECT etl.mirror('res.partner', domain => '[["id", "<", 10]]')"#,
+        &[],
+    );
+    pull(&mut db);
+    let sql = "SELECT column_name || ' ' || data_type FROM information_schema.columns WHERE table_name = 'res_partner' AND table_schema =";
+    let theirs = odoo
+        .cluster()
+        .psql(&odoo.access().database, &format!("{sql} 'public'"))
+        .expect("Odoo's own database");
+    let theirs: BTreeMap<&str, &str> = theirs
+        .lines()
+        .filter_map(|line| line.trim().split_once(' '))
+        .collect();
+    let ours: Vec<String> = db.all(
+        &format!(r"{sql} 'odoo_raw' AND column_name NOT LIKE '\_etl%'"),
+        &[],
+    );
+    let ours: BTreeMap<&str, &str> = ours
+        .iter()
+        .filter_map(|line| line.split_once(' '))
+        .collect();
+    let skipped = made["skipped"].to_string();
+    let missing: Vec<&&str> = theirs
+        .keys()
+        .filter(|name| !ours.contains_key(*name) && !skipped.contains(&format!("\"{name}\"")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}, and {skipped} were said");
+    for (name, ours) in &ours {
+        let Some(theirs) = theirs.get(name) else {
+            panic!("Odoo's table has no column {name}");
+        };
+        let holds = match *theirs {
+            "integer" => ["integer", "bigint"].contains(ours),
+            "character varying" | "text" => *ours == "text",
+            "timestamp without time zone" => *ours == "timestamp with time zone",
+            "double precision" => ["double precision", "numeric"].contains(ours),
+            // A value for each language or company: here that of one of them.
+            "jsonb" => true,
+            same => same == *ours,
+        };
+        assert!(holds, "{name} is {theirs} in Odoo and {ours} here");
+    }
+}
+
+/// A field that somebody adds to Odoo, and takes away again.
+#[test]
+fn a_field_that_comes_and_goes_is_followed() {
+    let (odoo, bench) = bench("json2");
+    let mut db = bench.client();
+    let call = |model: &str, method: &str, arguments: Value| -> Value {
+        let answer = odoo.call(model, method, &arguments);
+        answer.unwrap_or_else(|error| panic!("{model}.{method}: {error:#}"))
+    };
+    // Few use it: a field's change makes Odoo load its models anew.
+    let (model, table, field) = (
+        "res.partner.industry",
+        "odoo_raw.res_partner_industry",
+        "x_pg_etl_note",
+    );
+    let industry = call(
+        model,
+        "create",
+        json!({"vals_list": [{"name": "Followed"}]}),
+    );
+    let _: Value = db.one("SELECT etl.mirror($1)", &[&model]);
+    let full = |db: &mut Client| {
+        let answer: Value = db.one("SELECT etl.pull($1, true)", &[&model]);
+        assert_eq!(answer["mirrors"][0]["status"], "succeeded", "{answer}");
+    };
+    let drift = |db: &mut Client| -> Vec<String> {
+        db.all(
+            "SELECT concat_ws(' ', what, remedy) FROM etl.schema_drift WHERE field = $1",
+            &[&field],
+        )
+    };
+    full(&mut db);
+    assert_eq!(drift(&mut db), Vec::<String>::new());
+    let of = call(
+        "ir.model",
+        "search",
+        json!({"domain": [["model", "=", model]]}),
+    );
+    let values = json!({"model_id": of[0], "name": field, "field_description": "Note", "ttype": "char", "state": "manual"});
+    let made = call("ir.model.fields", "create", json!({"vals_list": [values]}));
+    call(
+        model,
+        "write",
+        json!({"ids": industry, "vals": {field: "seen"}}),
+    );
+    // The first run finds the column, and asks for a full one that fills it.
+    for _ in 0..2 {
+        full(&mut db);
+    }
+    assert_eq!(drift(&mut db), ["added"]);
+    let note = format!("SELECT {field} FROM {table} WHERE name = 'Followed'");
+    assert_eq!(db.one::<String>(&note, &[]), "seen");
+
+    call("ir.model.fields", "unlink", json!({"ids": made}));
+    full(&mut db);
+    assert_eq!(
+        drift(&mut db),
+        [format!("removed ALTER TABLE {table} DROP COLUMN {field};")]
+    );
+    assert_eq!(db.one::<String>(&note, &[]), "seen", "its last values stay");
+    db.run(&format!("ALTER TABLE {table} DROP COLUMN {field}"));
+    full(&mut db);
+    assert_eq!(
+        drift(&mut db),
+        Vec::<String>::new(),
+        "the report's remedy mends it"
+    );
 }
