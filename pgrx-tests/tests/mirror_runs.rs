@@ -262,7 +262,7 @@ fn what_a_run_changed_is_kept_as_long_as_is_configured() {
     let ids = partners(&bench, 1);
     db.run("SELECT etl.mirror('res.partner')");
     run_of(&pull(&mut db));
-    let mut changed = |db: &mut Client, name: &str| -> i64 {
+    let changed = |db: &mut Client, name: &str| -> i64 {
         rename(&bench, ids[0], name);
         let run = run_of(&pull(db));
         db.run("UPDATE etl.before_images SET at = now() - interval '8 days'");
