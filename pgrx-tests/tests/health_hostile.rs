@@ -12,7 +12,7 @@ fn what_somebody_wrote_by_hand_stops_no_report() {
     let whole = report(&mut db);
     db.run(
         "INSERT INTO ops.odoo_sync_config (key, value) VALUES
-           ('odoo_to_sb:res.partner', '{\"table\": \"odoo_raw.res_partner\", \"every_seconds\": 1e300}'), ('retention', '{\"done_days\": 1e300, \"runs_days\": \"many\"}');
+           ('odoo_to_sb:res.partner', '{\"table\": \"odoo_raw.res_partner\", \"every_seconds\": 1e300}'), ('retention', '{\"done_days\": 1e400, \"runs_days\": \"many\"}');
          INSERT INTO ops.odoo_sync_checkpoints (key, cursor) VALUES ('odoo_to_sb:res.partner', '{\"at\": 1712345678}');
          INSERT INTO ops.odoo_sync_runs (direction, status, started_at, finished_at, meta) VALUES
            ('odoo_to_sb', 'running', '-infinity', NULL, '[1]'), ('odoo_to_sb', 'failed', 'infinity', '-infinity', '\"text\"'), ('sb_to_odoo', 'succeeded', NULL, NULL, NULL)",

@@ -4,7 +4,7 @@
 CREATE FUNCTION etl._kept_days(kind text) RETURNS float8
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN jsonb_typeof(c.value) = 'number' AND (c.value #>> '{}')::float8 BETWEEN 1 AND 36500 THEN (c.value #>> '{}')::float8
+  SELECT CASE WHEN jsonb_typeof(c.value) = 'number' AND (c.value #>> '{}')::numeric BETWEEN 1 AND 36500 THEN (c.value #>> '{}')::float8
     ELSE CASE kind WHEN 'done_days' THEN 7 WHEN 'images_days' THEN 7 WHEN 'runs_days' THEN 90 ELSE 365 END END
   FROM (SELECT (SELECT s.value -> kind FROM ops.odoo_sync_config s WHERE s.key = 'retention') AS value) c
 $$;
