@@ -96,12 +96,16 @@ fn an_api_role_calls_the_wrapper_of_the_reference() {
     let (bench, mut db) = Bench::paused();
     db.run("CREATE ROLE service_role LOGIN; GRANT USAGE ON SCHEMA public TO service_role");
     let reference = include_str!("../../docs/reference.md");
-    let wrapper = reference
-        .lines()
-        .find(|line| line.starts_with("CREATE FUNCTION public.etl_health()"))
-        .expect("the wrapper");
-    db.run(wrapper);
-    db.run("REVOKE ALL ON FUNCTION public.etl_health() FROM PUBLIC; GRANT EXECUTE ON FUNCTION public.etl_health() TO service_role");
+    let wrapper = |name: &str| {
+        let begins = format!("CREATE FUNCTION public.{name}(");
+        let mut lines = reference.lines();
+        lines
+            .find(|line| line.starts_with(&begins))
+            .expect("the wrapper")
+    };
+    db.run(wrapper("etl_health"));
+    db.run(wrapper("odoo_changed"));
+    db.run("GRANT EXECUTE ON FUNCTION public.odoo_changed(json) TO service_role; REVOKE ALL ON FUNCTION public.etl_health() FROM PUBLIC; GRANT EXECUTE ON FUNCTION public.etl_health() TO service_role");
     let mut api = Client::connect(
         &bench.cluster.dsn_as("service_role", pg_etl_tests::DATABASE),
         postgres::NoTls,
@@ -110,6 +114,15 @@ fn an_api_role_calls_the_wrapper_of_the_reference() {
     let health: Value = api.one("SELECT public.etl_health()", &[]);
     assert!(health["status"].is_string(), "{health}");
     assert_eq!(api.refused("SELECT etl.health()").code().code(), "42501");
+    // As Odoo's webhook calls it.
+    db.run("SELECT etl.mirror('res.partner')");
+    let asked: i64 = api.one(
+        "SELECT public.odoo_changed('{\"_action\": \"Changed(#7)\", \"_id\": 3, \"_model\": \"res.partner\"}')",
+        &[],
+    );
+    assert_eq!(asked, 1);
+    let error = api.refused("SELECT public.odoo_changed('{\"_model\": \"res.users\"}')");
+    assert!(error.hint().is_some(), "{error:?}");
 }
 
 /// Everything of ours that a dashboard reads by name.

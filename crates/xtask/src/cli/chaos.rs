@@ -138,6 +138,7 @@ impl Chaos {
                     .map(|violation| format!("two ways: {violation}")),
             );
             outcome["two_way"] = json!(report);
+            outcome["two_way"]["passed"] = json!(report.violations().is_empty());
         }
         if parts.contains(&Part::Trials) {
             let outcomes = trials::run(version, &trials, &diary)?;
