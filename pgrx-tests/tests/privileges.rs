@@ -112,7 +112,7 @@ const CALLABLE: [(&str, &[&str]); 3] = [
 ];
 
 /// What `etl.mirror()` and `etl.track()` call with the rights of whoever called them.
-const LENT_TO_ADMINS: [&str; 47] = [
+const LENT_TO_ADMINS: [&str; 53] = [
     "_adopt_mirror",
     "_arm",
     "_capture_functions",
@@ -120,6 +120,7 @@ const LENT_TO_ADMINS: [&str; 47] = [
     "_capture_source",
     "_cast_expression",
     "_check_field",
+    "_check_policies",
     "_checked_key",
     "_checked_lines",
     "_chunk_source",
@@ -131,8 +132,11 @@ const LENT_TO_ADMINS: [&str; 47] = [
     "_has_column",
     "_holds",
     "_inward",
+    "_is_plain",
     "_is_whole",
+    "_key_among",
     "_key_expression",
+    "_key_operator",
     "_line_captures",
     "_line_tables",
     "_lines_elsewhere",
@@ -153,8 +157,10 @@ const LENT_TO_ADMINS: [&str; 47] = [
     "_register_mirror",
     "_register_track",
     "_sending_source",
+    "_same_key",
     "_sent_expression",
     "_table",
+    "_track_functions",
     "_tracks_of",
     "_two_way_source",
     "_value_expression",

@@ -102,12 +102,17 @@ fn what_changes_goes_and_nothing_else() {
 fn one_statement_is_one_insert_and_order_is_kept() {
     let (bench, mut db) = tracked();
     db.run(
-        "CREATE TABLE statements (n int); CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO statements VALUES (1); RETURN NULL; END $$;
+        "CREATE TABLE statements (n int); CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.statements VALUES (1); RETURN NULL; END $$;
          CREATE TRIGGER seen AFTER INSERT ON ops.odoo_outbox FOR EACH STATEMENT EXECUTE FUNCTION seen();
          INSERT INTO customers SELECT n, 'C' || n FROM generate_series(1, 500) n",
     );
+    let enqueuing = |db: &mut Client, statement: &str| -> i64 {
+        db.run(&format!("TRUNCATE statements; {statement}"));
+        db.one("SELECT count(*) FROM statements", &[])
+    };
     assert_eq!(db.one::<i64>("SELECT count(*) FROM statements", &[]), 1);
-    db.run("BEGIN; UPDATE customers SET full_name = 'D' || id; UPDATE customers SET full_name = 'E' || id WHERE id <= 100; DELETE FROM customers WHERE id > 400; COMMIT");
+    let changed = "BEGIN; UPDATE customers SET full_name = 'D' || id; UPDATE customers SET full_name = 'E' || id WHERE id <= 100; DELETE FROM customers WHERE id > 400; COMMIT";
+    assert_eq!(enqueuing(&mut db, changed), 3);
     db.await_empty(PATIENCE);
     let mut names = bench.sim().partner_names("D");
     names.extend(bench.sim().partner_names("E"));
@@ -134,6 +139,10 @@ fn rows_that_were_there_before_are_sent_in_chunks_behind_live_changes() {
         0,
         "tracking alone sends nothing"
     );
+    db.run(
+        "CREATE TABLE chunks (rows int); CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.chunks SELECT count(*) FROM new_rows WHERE priority < 0; RETURN NULL; END $$;
+         CREATE TRIGGER seen AFTER INSERT ON ops.odoo_outbox REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION seen(); GRANT ALL ON chunks TO PUBLIC",
+    );
     let asked: Value = db.one("SELECT etl.backfill('customers')", &[]);
     assert_eq!(asked["table"], "public.customers");
     // Not backfilled yet: an update carries the whole record, so that it can be the first of it.
@@ -145,6 +154,8 @@ fn rows_that_were_there_before_are_sent_in_chunks_behind_live_changes() {
         db.one::<i64>("SELECT backfilled_rows FROM etl.tracks", &[]),
         12_000
     );
+    let chunks: Vec<i32> = db.all("SELECT rows FROM chunks WHERE rows > 0", &[]);
+    assert_eq!(chunks, [5_000, 5_000, 2_000]);
     db.await_empty(Duration::from_secs(120));
     assert_eq!(db.count("failed"), 0);
     assert_eq!(bench.sim().partner_names("C").len(), 11_999);
@@ -218,6 +229,11 @@ fn a_mapping_that_cannot_work_is_refused_with_a_remedy() {
     let error = db
         .refused(r#"SELECT etl.track('loose', 'res.partner', '{"name": "a"}', key => ARRAY['a'])"#);
     assert_eq!(error.code().code(), "23502", "{error:?}");
+    let error = db.refused(
+        r#"SELECT etl.track('customers', 'res.partner', '{"name": "full_name"}', key => ARRAY['full_name'])"#,
+    );
+    assert_eq!(error.code().code(), "42830", "it is not unique: {error:?}");
+    assert!(error.hint().is_some(), "{error:?}");
     assert_eq!(db.one::<i64>("SELECT count(*) FROM etl.tracks", &[]), 0);
 }
 

@@ -169,7 +169,12 @@ fn lines_that_were_there_before_go_with_the_backfill() {
     // Before the backfill a line goes with all of its order, which may be new to Odoo.
     db.run("UPDATE order_lines SET quantity = 40 WHERE order_id = 7 AND position = 4");
     db.settled();
-    assert_eq!(lines(&bench), [line("R7", "No. 4", 40.0)]);
+    let all: Vec<(String, String, f64)> = [1.0, 2.0, 3.0, 40.0]
+        .iter()
+        .zip(1..)
+        .map(|(quantity, position)| line("R7", &format!("No. {position}"), *quantity))
+        .collect();
+    assert_eq!(lines(&bench), all, "and with its other lines");
     db.run("SELECT etl.backfill('orders')");
     eventually(PATIENCE, "the backfill", || {
         db.one(

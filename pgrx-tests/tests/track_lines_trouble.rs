@@ -153,6 +153,71 @@ fn two_sessions_that_add_to_a_list_lose_neither() {
     assert_eq!(tags.as_array().map(Vec::len), Some(2));
 }
 
+/// One bad line: nothing was made, and when it is corrected all is.
+#[test]
+fn a_record_that_was_refused_for_one_line_goes_with_all_of_them() {
+    for mend in [
+        "UPDATE order_lines SET quantity = '2' WHERE id = 2",
+        "DELETE FROM order_lines WHERE id = 2; INSERT INTO order_lines VALUES (4, 1, 'b', '2')",
+    ] {
+        let bench = Bench::ready();
+        let mut db = bench.client();
+        db.run(&SHOP.replace("quantity numeric DEFAULT 1", "quantity text DEFAULT '1'"));
+        db.run(
+            r#"INSERT INTO orders VALUES (1, 'A'); INSERT INTO order_lines VALUES (1, 1, 'a', '1'), (2, 1, 'b', 'many'), (3, 1, 'c', '3');
+               SELECT etl.track('orders', 'sale.order', '{"partner_id": {"value": {"key": "buyer"}}, "client_order_ref": "reference",
+                 "order_line": {"lines": "order_lines", "column": "order_id", "fields": {"name": "text", "product_uom_qty": "quantity"}}}'); SELECT etl.backfill('orders')"#,
+        );
+        eventually(PATIENCE, "the backfill", || {
+            db.one("SELECT backfilled_at IS NOT NULL FROM etl.tracks", &[])
+        });
+        db.await_empty(PATIENCE);
+        assert_eq!(db.count("failed"), 1);
+        assert_eq!(bench.sim().records("sale.order").len(), 0);
+        db.run(mend);
+        db.await_empty(PATIENCE);
+        assert_eq!(db.count("failed"), 1, "{mend}: and no other");
+        assert_eq!(lines(&bench), ["a 1.0", "b 2.0", "c 3.0"], "{mend}");
+        assert_eq!(order(&bench)["client_order_ref"], "A", "{mend}");
+    }
+}
+
+/// A line that somebody adds while an older change waits stands by itself: the older one may be refused.
+#[test]
+fn what_another_transaction_enqueued_is_not_relied_upon() {
+    let (bench, mut db) = shop("");
+    db.run("SELECT etl.pause(); INSERT INTO orders VALUES (1, 'A'); INSERT INTO order_lines VALUES (1, 1, 'a'), (2, 1, 'b')");
+    db.run("INSERT INTO order_lines VALUES (3, 1, 'c')");
+    db.run("DELETE FROM order_lines WHERE id = 1");
+    let last: Value = db.one(
+        "SELECT payload -> 'order_line' FROM ops.odoo_outbox ORDER BY id DESC LIMIT 1",
+        &[],
+    );
+    let keys: Vec<String> = last
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(|line| format!("{} {}", line["key"], line["_delete"]))
+        .collect();
+    assert_eq!(keys, [r#""2" null"#, r#""3" null"#, r#""1" true"#]);
+    db.run("SELECT etl.resume()");
+    db.settled();
+    assert_eq!(lines(&bench), ["b 1.0", "c 1.0"]);
+}
+
+#[test]
+fn a_deleted_line_that_a_trigger_puts_back_stays() {
+    let (bench, mut db) = shop("");
+    db.run("INSERT INTO orders VALUES (1, 'A'); INSERT INTO order_lines VALUES (1, 1, 'a'), (2, 1, 'b')");
+    db.settled();
+    db.run(
+        "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF OLD.id = 1 THEN INSERT INTO order_lines VALUES (1, OLD.order_id, 'back'); END IF; RETURN NULL; END $$;
+         CREATE TRIGGER again AFTER DELETE ON order_lines FOR EACH ROW EXECUTE FUNCTION again(); DELETE FROM order_lines",
+    );
+    db.settled();
+    assert_eq!(lines(&bench), ["back 1.0"]);
+}
+
 /// Many lines push nothing of the record's own changes out of sight.
 #[test]
 fn lines_of_a_two_way_record_are_no_changes_of_its_fields() {

@@ -64,10 +64,46 @@ AS $$ SELECT t.backfilled_at IS NOT NULL FROM etl.tracks t WHERE t.id = $1 $$;
 COMMENT ON FUNCTION etl._is_backfilled(int) IS 'Whether the rows that a table had when it was tracked were enqueued.';
 ALTER FUNCTION etl._is_backfilled(int) OWNER TO etl_worker;
 
+-- API: Private. How two values of a key column are told to be equal, where its type is from an extension, which may be in any schema;
+-- NULL where pg_catalog has the operator.
+CREATE FUNCTION etl._key_operator(rel regclass, col text) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+  FROM pg_attribute a JOIN pg_type d ON d.oid = a.atttypid JOIN pg_type y ON y.oid = coalesce(nullif(d.typbasetype, 0), d.oid)
+  JOIN pg_opclass c ON c.opcintype = y.oid AND c.opcdefault JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+  JOIN pg_amop p ON p.amopfamily = c.opcfamily AND p.amopstrategy = 3 AND p.amoplefttype = y.oid AND p.amoprighttype = y.oid
+  JOIN pg_operator o ON o.oid = p.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+  WHERE a.attrelid = rel AND a.attname = col AND y.typtype = 'b' AND y.typcategory <> 'A' AND y.typnamespace <> 'pg_catalog'::regnamespace
+$$;
+COMMENT ON FUNCTION etl._key_operator(regclass, text) IS 'The equality of a key column whose type is from an extension.';
+
+-- API: Private. Whether the rows etl_now and "other" have the same key, as an expression: as an index finds it, and byte by byte, as
+-- record keys are.
+CREATE FUNCTION etl._same_key(rel regclass, key_columns text[], other text) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(format('etl_now.%1$I %2$s %3$s.%1$I', u.k, coalesce(x.op, '='), other)
+    || CASE WHEN x.op IS NOT NULL OR x.collated THEN format(' AND etl_now.%1$I::text COLLATE "C" = %2$s.%1$I::text', u.k, other) ELSE '' END, ' AND ' ORDER BY u.i)
+  FROM unnest(key_columns) WITH ORDINALITY AS u(k, i)
+  CROSS JOIN LATERAL (SELECT etl._key_operator(rel, u.k) AS op, (SELECT a.attcollation <> 0 FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = u.k) AS collated) x
+$$;
+COMMENT ON FUNCTION etl._same_key(regclass, text[], text) IS 'Whether two rows of a tracked table have the same key, as an expression.';
+
+-- API: Private. Whether the row etl_now is among "rows", by its key, as an expression.
+CREATE FUNCTION etl._key_among(rel regclass, key_columns text[], rows text) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN bool_or(etl._key_operator(rel, k) IS NOT NULL) THEN format('EXISTS (SELECT FROM %s etl_row WHERE %s)', rows, etl._same_key(rel, key_columns, 'etl_row'))
+    ELSE format('(%1$s) IN (SELECT %1$s FROM %2$s)', string_agg(format('%I', k), ', ' ORDER BY i), rows) END
+  FROM unnest(key_columns) WITH ORDINALITY AS u(k, i)
+$$;
+COMMENT ON FUNCTION etl._key_among(regclass, text[], text) IS 'Whether a row is among those of a statement, as an expression.';
+
 -- API: Private. The text of a track's functions: what its triggers call, and what enqueues rows that were there before.
 --
--- The new side of a change is the row as it is when the statement is over: a trigger of the user's may have changed it again, and what
--- that statement enqueued came first.
+-- The new side of a change is the row as it is when the statement is over: a trigger of the user's may have changed it again, or put a
+-- deleted one back, and what that statement enqueued came first. Names of ours begin with etl_, for a table may have columns of any.
 CREATE FUNCTION etl._capture_source(t etl.tracks, OUT capture text, OUT backfill text, OUT probe text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -77,53 +113,53 @@ DECLARE
   context jsonb := CASE WHEN t.context IS NULL THEN '{}' ELSE jsonb_build_object('_context', t.context) END;
   filter text := coalesce(' WHERE (' || t.condition || ')', '');
   and_filter text := coalesce(' AND (' || t.condition || ')', '');
-  keys text := (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i));
   gone_operation text := CASE t.on_delete WHEN 'delete' THEN '''delete''' WHEN 'archive' THEN '''update''' ELSE 'NULL' END;
   gone_payload text := CASE t.on_delete WHEN 'archive' THEN format('%L::jsonb', '{"active": false}'::jsonb || context) ELSE '''{}''::jsonb' END;
   two_way bool := t.two_way IS NOT NULL;
-  has_lines bool := t.line_tables <> '{}';
   head text;
   tail text;
   stamp text;
   new_side text;
   old_side text;
+  gone text;
   pairs text;
+  -- Numbers are joined faster than texts are.
+  id text := coalesce((SELECT format(', %I AS etl_id', a.attname) FROM pg_attribute a WHERE a.attrelid = rel AND ARRAY[a.attname::text] = t.key_columns AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype)), '');
+  -- Another type's order is not that of the operators in pg_catalog.
+  ordered text := (SELECT string_agg(format(CASE WHEN etl._key_operator(rel, k) IS NULL THEN '%I' ELSE '(%I::text COLLATE "C")' END, k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i));
 BEGIN
   SELECT * INTO p FROM etl._payload_source(t);
   SELECT * INTO head, tail, stamp FROM etl._sending_source(t);
-  new_side := format('(SELECT %s FROM %s WHERE (%s) IN (SELECT %s FROM new_rows)%s) n', p.vals, t.tab, keys, keys, and_filter);
-  old_side := format('(SELECT %s FROM old_rows%s) o', p.vals, filter);
-  pairs := format('%s FULL JOIN %s ON n.k = o.k WHERE n.k IS NULL OR o.k IS NULL OR ROW(0%s) IS DISTINCT FROM ROW(0%s)%s', new_side, old_side, p.ours, p.theirs,
-    CASE WHEN two_way THEN ' OR echo ? n.k' ELSE '' END);
+  new_side := format('(SELECT %s%s FROM %s etl_now WHERE %s%s) n', p.vals, id, t.tab, etl._key_among(rel, t.key_columns, 'new_rows'), and_filter);
+  old_side := format('(SELECT %s%s FROM old_rows%s) o', p.vals, id, filter);
+  gone := format('(SELECT %s FROM old_rows etl_was WHERE NOT EXISTS (SELECT FROM %s etl_now WHERE %s%4$s)%4$s) o', p.vals, t.tab, etl._same_key(rel, t.key_columns, 'etl_was'), and_filter);
+  pairs := format('%s FULL JOIN %s ON %s WHERE n.k IS NULL OR o.k IS NULL OR %s%s', new_side, old_side, CASE WHEN id = '' THEN 'n.k = o.k' ELSE 'n.etl_id = o.etl_id' END, p.differs,
+    CASE WHEN two_way THEN ' OR etl_echo ? n.k' ELSE '' END);
 
+  -- Of a record that Odoo has not, or that waits to be made, all goes: what its row was when somebody inserted it may have been refused.
+  -- So may have been all of a table that was never sent.
   capture := format($src$
 #variable_conflict use_column
 DECLARE
   -- Of this statement, and of no other.
-  stamp text := %1$s;
-  waiting text[];
+  etl_stamp text := %1$s;
+  etl_whole bool;
+  etl_waiting jsonb := '{}';
 %15$s  CASE TG_OP
   WHEN 'INSERT' THEN
     %2$s
-    SELECT %3$L, 'upsert', %4$s, stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s%18$s%16$s
+    SELECT %3$L, 'upsert', %4$s, etl_stamp || row_number() OVER (), n.k, %5$L, %6$s FROM %7$s%18$s%16$s
   WHEN 'UPDATE' THEN
-    IF etl._is_backfilled(%8$s) THEN
-      %23$s
-      %2$s
-      SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
-      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %20$s WHEN o.k IS NULL%21$s THEN 'upsert' ELSE 'update' END AS operation,
-              CASE WHEN n.k IS NULL THEN %10$s WHEN o.k IS NULL THEN %4$s%22$s ELSE %11$s END AS payload
-            FROM %12$s) c
-      WHERE c.operation IS NOT NULL%17$s%16$s
-    ELSE
-      -- What was not enqueued before may be new to Odoo: the whole record goes.
-      %2$s
-      SELECT %3$L, c.operation, c.payload, stamp || row_number() OVER (), c.k, %5$L, %6$s
-      FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %20$s ELSE 'upsert' END AS operation,
-              CASE WHEN n.k IS NULL THEN %10$s ELSE %19$s END AS payload
-            FROM %12$s) c
-      WHERE c.operation IS NOT NULL%16$s
+    etl_whole := etl._is_backfilled(%8$s) IS NOT TRUE;
+    IF NOT etl_whole THEN
+      etl_waiting := etl.track_%8$s_waiting(ARRAY(SELECT %9$s FROM new_rows));
     END IF;
+    %2$s
+    SELECT %3$L, c.operation, c.payload, etl_stamp || row_number() OVER (), c.k, %5$L, %6$s
+    FROM (SELECT coalesce(n.k, o.k) AS k, CASE WHEN n.k IS NULL THEN %20$s WHEN o.k IS NULL OR etl_whole OR etl_waiting ? n.k THEN 'upsert' ELSE 'update' END AS operation,
+            CASE WHEN n.k IS NULL THEN %10$s WHEN o.k IS NULL THEN %4$s WHEN etl_whole OR etl_waiting ? n.k THEN %19$s ELSE %11$s END AS payload
+          FROM %12$s) c
+    WHERE c.operation IS NOT NULL AND (c.operation <> 'update' OR c.payload <> %17$L)%16$s
   WHEN 'DELETE' THEN
     %13$s
   WHEN 'TRUNCATE' THEN
@@ -132,55 +168,53 @@ DECLARE
   RETURN NULL;
 END
 $src$,
-    stamp, head, t.model, p.whole, t.connection, t.priority, new_side, t.id, gone_operation, gone_payload, CASE WHEN context = '{}' THEN '' ELSE format('%L::jsonb || ', context) END || p.changed, pairs,
+    stamp, head, t.model, p.whole, t.connection, t.priority, new_side, t.id, etl._key_expression(t.prefix, t.key_columns), gone_payload,
+    CASE WHEN context = '{}' THEN '' ELSE format('%L::jsonb || ', context) END || p.changed, pairs,
     CASE t.on_delete WHEN 'ignore' THEN 'NULL;' ELSE format('%s
-    SELECT %L, %s, %s, stamp || row_number() OVER (), o.k, %L, %s FROM %s%s', head, t.model, gone_operation, gone_payload, t.connection, t.priority, old_side, CASE WHEN two_way THEN ' WHERE NOT coalesce(echo -> o.k ? ''_deleted'', false)' ELSE '' END || tail) END,
+    SELECT %L, %s, %s, etl_stamp || row_number() OVER (), o.k, %L, %s FROM %s%s', head, t.model, gone_operation, gone_payload, t.connection, t.priority, gone, CASE WHEN two_way THEN ' WHERE NOT coalesce(etl_echo -> o.k ? ''_deleted'', false)' ELSE '' END || tail) END,
     CASE t.on_truncate WHEN 'delete' THEN
       -- A partition is not the table: what is still there stays.
       format('%s
-    SELECT %L, ''delete'', ''{}''::jsonb, stamp || row_number() OVER (), k.record_key, %L, %s FROM etl.track_%s_keys() k
+    SELECT %L, ''delete'', ''{}''::jsonb, etl_stamp || row_number() OVER (), k.record_key, %L, %s FROM etl.track_%s_keys() k
     WHERE NOT EXISTS (SELECT FROM %s WHERE %s = k.record_key)%s', head, t.model, t.connection, t.priority, t.id, t.tab, etl._key_expression(t.prefix, t.key_columns), tail)
     ELSE format('RAISE EXCEPTION USING ERRCODE = ''feature_not_supported'', MESSAGE = %L, HINT = %L;',
       format('%s is tracked and cannot be truncated', t.tab),
       format('DELETE FROM %1$s deletes its records in Odoo too; SELECT etl.untrack(%2$L) lets them be; SELECT etl.track(%2$L, …, on_truncate => ''delete'') makes TRUNCATE delete them.', t.tab, t.tab)) END,
-    CASE WHEN two_way THEN format($two$  ids bigint[];
-  echo jsonb := '{}';
+    CASE WHEN two_way THEN format($two$  etl_ids bigint[];
+  etl_echo jsonb := '{}';
 BEGIN
   IF current_setting('pg_etl.applying', true) = '%1$s' THEN
-    echo := etl.track_%1$s_echoes();
+    etl_echo := etl.track_%1$s_echoes();
   END IF;
 $two$, t.id) ELSE E'BEGIN\n' END,
-    tail, CASE WHEN two_way THEN format(' AND (c.operation <> ''update'' OR c.payload <> %L)', context) ELSE '' END,
-    CASE WHEN two_way THEN ' WHERE NOT (echo ? '''' AND pg_trigger_depth() = 1)' ELSE '' END,
-    CASE WHEN two_way THEN format('CASE WHEN o.k IS NULL THEN %s ELSE %s || %s END', p.whole, p.known, p.changed) ELSE p.whole END,
+    tail, context,
+    CASE WHEN two_way THEN ' WHERE NOT (etl_echo ? '''' AND pg_trigger_depth() = 1)' ELSE '' END,
+    CASE WHEN two_way THEN format('%s || %s', p.known, p.changed) ELSE p.whole END,
     -- A row that leaves the condition because of what somebody did in Odoo: Odoo knows.
-    CASE WHEN two_way THEN format('CASE WHEN NOT echo ? o.k THEN %s END', gone_operation) ELSE gone_operation END,
-    CASE WHEN has_lines THEN ' OR n.k = ANY (waiting)' ELSE '' END, CASE WHEN has_lines THEN ' WHEN n.k = ANY (waiting) THEN ' || p.known ELSE '' END,
-    -- While a record waits to be made, what changes of it goes with its lines, so that all becomes one call.
-    CASE WHEN has_lines THEN format('waiting := ARRAY(SELECT etl.track_%s_waiting(ARRAY(SELECT %s FROM new_rows)));', t.id, etl._key_expression(t.prefix, t.key_columns)) ELSE '' END);
+    CASE WHEN two_way THEN format('CASE WHEN NOT etl_echo ? o.k THEN %s END', gone_operation) ELSE gone_operation END);
 
   -- Two statements: with "nothing or above" in one, the plan would walk the index from its beginning for each chunk.
   backfill := format($src$
 #variable_conflict use_column
 DECLARE
-  after text[] := CASE WHEN jsonb_typeof($1 -> 'after') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text($1 -> 'after')) END;
-  rows int := ($1 ->> 'rows')::int;
-  sent bigint;
-  last text[];
-  ids bigint[];
-  locked %s[];
+  etl_after text[] := CASE WHEN jsonb_typeof($1 -> 'after') = 'array' THEN ARRAY(SELECT jsonb_array_elements_text($1 -> 'after')) END;
+  etl_rows int := ($1 ->> 'rows')::int;
+  etl_sent bigint;
+  etl_last text[];
+  etl_ids bigint[];
+  etl_locked %s[];
 BEGIN
-  IF after IS NULL THEN%s  ELSE%s  END IF;
-  RETURN jsonb_build_object('sent', sent, 'last', last);
+  IF etl_after IS NULL THEN%s  ELSE%s  END IF;
+  RETURN jsonb_build_object('sent', etl_sent, 'last', etl_last);
 END
 $src$,
     (SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE a.attrelid = rel AND a.attname = t.key_columns [1]),
-    etl._chunk_source(t, p.vals, p.known, stamp, keys, filter),
-    etl._chunk_source(t, p.vals, p.known, stamp, keys, format(' WHERE (%s) > (%s)%s', keys,
-      (SELECT string_agg(format('(after)[%s]::%s', i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
+    etl._chunk_source(t, p.vals, p.known, stamp, ordered, filter),
+    etl._chunk_source(t, p.vals, p.known, stamp, ordered, format(' WHERE (%s) > (%s)%s', ordered,
+      (SELECT string_agg(format(CASE WHEN etl._key_operator(rel, k) IS NULL THEN '(etl_after)[%s]::%s' ELSE '(etl_after)[%s]' END, i, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i)
          FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i) JOIN pg_attribute a ON a.attrelid = rel AND a.attname = k), and_filter)));
   -- Runs the mapping on no row, as the triggers do: what is wrong with it shows now and not when somebody writes.
-  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s) SELECT %2$s, %3$s FROM (SELECT ''{}''::jsonb AS echo) e, %4$s LIMIT 0', t.tab, p.whole, p.changed, pairs);
+  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s) SELECT %2$s, %3$s, EXISTS (SELECT FROM %5$s) FROM (SELECT ''{}''::jsonb AS etl_echo) e, %4$s LIMIT 0', t.tab, p.whole, p.changed, pairs, gone);
 END
 $$;
 COMMENT ON FUNCTION etl._capture_source(etl.tracks) IS 'The text of the functions that capture a table''s changes.';
@@ -192,31 +226,32 @@ AS $$
   SELECT CASE WHEN t.two_way IS NULL THEN '' ELSE 'WITH sent AS (' END
       || format('INSERT INTO etl.track_%s (model, operation, payload, idempotency_key, record_key, connection, priority)', t.id),
     -- What is sent of a two-way record is noted with it.
-    CASE WHEN t.two_way IS NULL THEN ';' ELSE format(E' RETURNING id)\n    SELECT array_agg(s.id) INTO ids FROM sent s;\n    PERFORM etl.track_%s_sent(ids);', t.id) END,
+    CASE WHEN t.two_way IS NULL THEN ';' ELSE format(E' RETURNING id)\n    SELECT array_agg(s.id) INTO etl_ids FROM sent s;\n    PERFORM etl.track_%s_sent(etl_ids);', t.id) END,
     format('concat(''track:%s:'', to_hex((extract(epoch FROM clock_timestamp()) * 1000000)::bigint), '':'', left(gen_random_uuid()::text, 18), '':'')', t.id)
 $$;
 COMMENT ON FUNCTION etl._sending_source(etl.tracks) IS 'How a track''s functions enqueue, as text.';
 
 -- API: Private. The statements that enqueue one chunk of a table. Its rows are locked, and so as they are now: a change that comes after
 -- it is enqueued after it. Lines are locked with the row of their record, and are read by a statement that begins when that is done.
-CREATE FUNCTION etl._chunk_source(t etl.tracks, vals text, whole text, stamp text, keys text, filter text) RETURNS text
+CREATE FUNCTION etl._chunk_source(t etl.tracks, vals text, whole text, stamp text, ordered text, filter text) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN t.line_tables = '{}' THEN '' ELSE format(E'\n    locked := ARRAY(SELECT %2$s FROM %1$s%3$s ORDER BY %2$s LIMIT rows FOR NO KEY UPDATE);', t.tab, keys, filter) END || format($src$
-    WITH chunk AS MATERIALIZED (%2$s),
-    enqueued AS (
+  SELECT CASE WHEN t.line_tables = '{}' THEN '' ELSE format(E'\n    etl_locked := ARRAY(SELECT %4$I FROM %1$s%3$s ORDER BY %2$s LIMIT etl_rows FOR NO KEY UPDATE);', t.tab, ordered, filter, t.key_columns [1]) END || format($src$
+    WITH etl_chunk AS MATERIALIZED (%2$s),
+    etl_enqueued AS (
       INSERT INTO etl.track_%13$s (model, operation, payload, idempotency_key, record_key, connection, priority)
-      SELECT %5$L, 'upsert', %6$s, %7$s || row_number() OVER (), n.k, %8$L, least(%9$s, -10) FROM (SELECT %10$s FROM chunk) n%4$s
+      SELECT %5$L, 'upsert', %6$s, %7$s || row_number() OVER (), n.k, %8$L, least(%9$s, -10) FROM (SELECT %10$s FROM etl_chunk) n%4$s
     )
-    SELECT %3$s, (SELECT ARRAY[%11$s] FROM chunk ORDER BY %12$s LIMIT 1)%14$s;
+    SELECT %3$s, (SELECT ARRAY[%11$s] FROM etl_chunk ORDER BY %12$s LIMIT 1)%14$s;
   $src$, t.tab,
-    CASE WHEN t.line_tables = '{}' THEN format('SELECT * FROM %s%s ORDER BY %s LIMIT rows FOR NO KEY UPDATE', t.tab, filter, keys) ELSE format('SELECT * FROM %s WHERE %s = ANY (locked)', t.tab, keys) END,
-    CASE WHEN t.line_tables = '{}' THEN '(SELECT count(*) FROM chunk)' ELSE 'cardinality(locked)' END,
+    CASE WHEN t.line_tables = '{}' THEN format('SELECT * FROM %s%s ORDER BY %s LIMIT etl_rows FOR NO KEY UPDATE', t.tab, filter, ordered)
+      ELSE format('SELECT * FROM %s WHERE %I %s ANY (etl_locked)', t.tab, t.key_columns [1], coalesce(etl._key_operator(etl._table(t.tab), t.key_columns [1]), '=')) END,
+    CASE WHEN t.line_tables = '{}' THEN '(SELECT count(*) FROM etl_chunk)' ELSE 'cardinality(etl_locked)' END,
     CASE WHEN t.two_way IS NOT NULL THEN ' RETURNING id' ELSE '' END, t.model, whole, stamp, t.connection, t.priority, vals,
     (SELECT string_agg(format('%I::text', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)),
-    (SELECT string_agg(format('%I DESC', k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)), t.id,
-    CASE WHEN t.two_way IS NULL THEN ' INTO sent, last'
-      ELSE format(', (SELECT array_agg(q.id) FROM enqueued q) INTO sent, last, ids; PERFORM etl.track_%s_sent(ids)', t.id) END)
+    (SELECT string_agg(format(CASE WHEN etl._key_operator(etl._table(t.tab), k) IS NULL THEN '%I DESC' ELSE '%I::text COLLATE "C" DESC' END, k), ', ' ORDER BY i) FROM unnest(t.key_columns) WITH ORDINALITY AS u(k, i)), t.id,
+    CASE WHEN t.two_way IS NULL THEN ' INTO etl_sent, etl_last'
+      ELSE format(', (SELECT array_agg(q.id) FROM etl_enqueued q) INTO etl_sent, etl_last, etl_ids; PERFORM etl.track_%s_sent(etl_ids)', t.id) END)
 $$;
 COMMENT ON FUNCTION etl._chunk_source(etl.tracks, text, text, text, text, text) IS 'The statement that enqueues one chunk of a table.';
 
@@ -225,6 +260,24 @@ CREATE FUNCTION etl._is_same_mapping(a etl.tracks, b etl.tracks) RETURNS bool
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT (a.fields, a.condition, a.key_columns, a.context, a.two_way IS NULL, a.on_odoo_create) IS NOT DISTINCT FROM (b.fields, b.condition, b.key_columns, b.context, b.two_way IS NULL, b.on_odoo_create) $$;
 COMMENT ON FUNCTION etl._is_same_mapping(etl.tracks, etl.tracks) IS 'Whether two tracks send the same of the same rows.';
+
+-- API: Private. Refuses a table whose rows its owner may not see all: one that is hidden from the triggers would count as deleted.
+CREATE FUNCTION etl._check_policies(rel regclass) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  c record;
+BEGIN
+  SELECT r.rolname AS owner, k.relrowsecurity AND k.relforcerowsecurity AND NOT (r.rolsuper OR r.rolbypassrls) AS is_bound INTO c
+    FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = rel;
+  IF c.is_bound THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('row level security of %s is forced upon its owner, %s', rel, c.owner),
+      DETAIL = 'What is sent to Odoo is read with the owner''s rights, and a row that a policy hides would be deleted there.',
+      HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; or ALTER ROLE %I BYPASSRLS; else it cannot be tracked (etl.untrack).', rel, c.owner);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION etl._check_policies(regclass) IS 'Refuses a table whose owner may not see all of its rows.';
 
 -- API: Private. Writes a track down, or changes it. Returns it.
 CREATE FUNCTION etl._register_track(t etl.tracks) RETURNS etl.tracks
@@ -248,7 +301,14 @@ BEGIN
       HINT = 'Track the table that people write to.';
   END IF;
   SELECT k.* INTO before FROM etl.tracks k WHERE k.connection = t.connection AND k.model = t.model AND k.tab = t.tab FOR UPDATE;
-  IF FOUND THEN
+  -- Other columns make other record keys, and each record would be made a second time.
+  IF before.key_columns <> t.key_columns AND (EXISTS (SELECT FROM etl.links l WHERE l.connection = before.connection AND l.model = before.model AND starts_with(l.record_key, before.prefix))
+      OR EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.connection = before.connection AND o.model = before.model AND o.status IN ('queued', 'processing') AND starts_with(o.record_key, before.prefix))) THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('records of %s are known by %s, and not by %s', t.tab, array_to_string(before.key_columns, ', '), array_to_string(t.key_columns, ', ')),
+      DETAIL = 'Odoo has them, or will have them, under external ids that are made of the key: with another one all would be made a second time.',
+      HINT = format('Keep the key: SELECT etl.track(%1$L, %2$L, …, key => %3$L). Or SELECT etl.untrack(%1$L, %2$L, %4$L) first: then their records stay in Odoo as they are, and rows are new ones when they are tracked again.',
+        t.tab, t.model, before.key_columns, t.connection);
+  ELSIF before.id IS NOT NULL THEN
     -- A field that was not sent before is sent with the next backfill; the old rows keep their keys.
     UPDATE etl.tracks k SET key_columns = t.key_columns, fields = t.fields, column_numbers = etl._column_numbers(etl._table(t.tab)), line_tables = etl._line_tables(t.fields), on_delete = t.on_delete, on_truncate = t.on_truncate, condition = t.condition,
         priority = t.priority, context = t.context, two_way = t.two_way, on_odoo_create = t.on_odoo_create, on_odoo_delete = t.on_odoo_delete,
@@ -287,6 +347,7 @@ DECLARE
   owner name;
   other name;
   door text;
+  waiting text;
 BEGIN
   SELECT k.* INTO STRICT t FROM etl.tracks k WHERE k.id = track;
   SELECT r.rolname INTO owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = etl._table(t.tab);
@@ -312,11 +373,16 @@ BEGIN
     EXECUTE format('COMMENT ON FUNCTION etl.track_%s_sent(bigint[]) IS %L', t.id, format('Notes what the triggers on %s enqueued.', t.tab));
     EXECUTE format('COMMENT ON FUNCTION etl.track_%s_echoes() IS %L', t.id, format('What a pull is writing into %s.', t.tab));
   END IF;
-  IF t.line_tables <> '{}' THEN
-    EXECUTE format('CREATE OR REPLACE FUNCTION etl.track_%s_waiting(keys text[]) RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
-      t.id, format('SELECT etl._waiting(%L, %L, %L, keys)', t.connection, t.model, t.prefix));
-    EXECUTE format('COMMENT ON FUNCTION etl.track_%s_waiting(text[]) IS %L', t.id, format('Those records of %s that wait to be made, whole.', t.tab));
+  -- In the collation of our tables: in another one their indexes are of no use.
+  waiting := CASE WHEN t.line_tables = '{}' THEN format('etl._unmade(%L, %L, %L, keys COLLATE "default")', t.connection, t.model, t.prefix)
+    ELSE format('etl._waiting(%L, %L, %L, keys COLLATE "default", etl._is_backfilled(%s) IS NOT TRUE)', t.connection, t.model, t.prefix, t.id) END;
+  IF t.two_way IS NOT NULL THEN
+    -- While a row is made of a record of Odoo's there is no link yet, and a record.
+    waiting := format('CASE WHEN EXISTS (SELECT FROM etl.applying a WHERE a.track = %s AND a.record_key = '''') THEN ''{}'' ELSE %s END', t.id, waiting);
   END IF;
+  EXECUTE format('CREATE OR REPLACE FUNCTION etl.track_%s_waiting(keys text[]) RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
+    t.id, 'SELECT ' || waiting);
+  EXECUTE format('COMMENT ON FUNCTION etl.track_%s_waiting(text[]) IS %L', t.id, format('Those records of %s of which all goes.', t.tab));
   FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()', 'waiting(text[])'] LOOP
     CONTINUE WHEN to_regprocedure(format('etl.track_%s_%s', t.id, door)) IS NULL;
     EXECUTE format('ALTER FUNCTION etl.track_%s_%s OWNER TO etl_worker', t.id, door);
@@ -324,8 +390,7 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION etl.track_%s_%s TO %I', t.id, door, owner);
   END LOOP;
   -- Whoever owned the table before loses what came with it.
-  FOR other IN SELECT DISTINCT r.rolname FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
-      WHERE c.oid = format('etl.track_%s', t.id)::regclass AND r.rolname NOT IN ('etl_worker', owner) LOOP
+  FOR other IN SELECT r.rolname FROM etl._sink_users(t.id) u JOIN pg_roles r ON r.oid = u WHERE r.rolname <> owner LOOP
     EXECUTE format('REVOKE ALL ON etl.track_%s FROM %I', t.id, other);
     FOREACH door IN ARRAY ARRAY['keys()', 'sent(bigint[])', 'echoes()', 'waiting(text[])'] LOOP
       IF to_regprocedure(format('etl.track_%s_%s', t.id, door)) IS NOT NULL THEN
@@ -344,6 +409,15 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl._make_sink(int) IS 'Makes the view through which a track''s triggers enqueue.';
+
+-- API: Private. Who may write through a track's view, but the worker: its table's owner, as far as nobody changed that behind our back.
+CREATE FUNCTION etl._sink_users(track int) RETURNS SETOF oid
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT x.grantee FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) x WHERE c.oid = to_regclass(format('etl.track_%s', $1)) AND x.grantee NOT IN (0, 'etl_worker'::regrole)
+  UNION SELECT x.grantee FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) x WHERE a.attrelid = to_regclass(format('etl.track_%s', $1)) AND x.grantee NOT IN (0, 'etl_worker'::regrole)
+$$;
+COMMENT ON FUNCTION etl._sink_users(int) IS 'Who may write through a track''s view.';
 
 -- API: Private. The names of a track's functions: in the table's schema, and its owner's.
 CREATE FUNCTION etl._capture_names(t etl.tracks, OUT capture text, OUT backfill text, OUT look text, OUT apply text, OUT make text, OUT remove text)
@@ -370,56 +444,61 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._capture_functions(etl.tracks) IS 'The functions of a track that there are.';
 
--- API: Private. Makes or replaces a track's functions, with the rights of whoever calls; they are the table's owner's.
-CREATE FUNCTION etl._write_capture(t etl.tracks) RETURNS void
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+-- API: Private. What a track's functions are: name, arguments and their types, what they return, their text.
+CREATE FUNCTION etl._track_functions(t etl.tracks) RETURNS TABLE (name text, arguments text, types text, returned text, body text, comment text)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   source record;
   names record;
   inward record;
-  lines record;
-  settings text;
-  made regprocedure;
-  written regprocedure[];
-  other name;
   mirror regclass := etl._mirror_table(t.connection, t.model);
-  owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = etl._table(t.tab));
 BEGIN
   SELECT * INTO source FROM etl._capture_source(t);
   SELECT * INTO names FROM etl._capture_names(t);
-  -- Keys and values read the same whoever writes.
-  settings := format('SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp SET timezone = ''UTC'' SET datestyle = ''ISO, YMD'' '
-    'SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1', t.home);
-  EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql %s AS %L', names.capture, settings, source.capture);
-  EXECUTE format('CREATE OR REPLACE FUNCTION %s(asked jsonb) RETURNS jsonb LANGUAGE plpgsql VOLATILE %s AS %L',
-    names.backfill, settings, source.backfill);
-  EXECUTE format('COMMENT ON FUNCTION %s() IS %L', names.capture, format('Sends changes of %s to Odoo (%s): made by etl.track().', t.tab, t.model));
-  EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.backfill, format('Sends rows of %s that were there before to Odoo (%s): made by etl.track().', t.tab, t.model));
-  written := ARRAY[to_regprocedure(names.capture || '()'), to_regprocedure(names.backfill || '(jsonb)')];
-  FOR lines IN SELECT c.capture, c.rel, (etl._lines_source(t, c.field, c.mapping)).capture AS source FROM etl._line_captures(t) c LOOP
-    EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql %s AS %L', lines.capture, settings, lines.source);
-    EXECUTE format('COMMENT ON FUNCTION %s() IS %L', lines.capture, format('Sends changes of %s, which are lines of %s, to Odoo (%s): made by etl.track().', lines.rel, t.tab, t.model));
-    written := written || to_regprocedure(lines.capture || '()');
+  RETURN QUERY VALUES
+    (names.capture, '', '()', 'trigger', source.capture, format('Sends changes of %s to Odoo (%s): made by etl.track().', t.tab, t.model)),
+    (names.backfill, 'asked jsonb', '(jsonb)', 'jsonb', source.backfill, format('Sends rows of %s that were there before to Odoo (%s): made by etl.track().', t.tab, t.model));
+  RETURN QUERY SELECT c.capture, '', '()', 'trigger', (etl._lines_source(t, c.field, c.mapping)).capture,
+      format('Sends changes of %s, which are lines of %s, to Odoo (%s): made by etl.track().', c.rel, t.tab, t.model)
+    FROM etl._line_captures(t) c;
+  -- Where the mirror is gone, nothing is taken in; what there was stays.
+  IF t.two_way IS NOT NULL AND EXISTS (SELECT FROM etl._inward(t, mirror)) THEN
+    SELECT * INTO inward FROM etl._two_way_source(t, mirror);
+    RETURN QUERY VALUES
+      (names.look, 'items jsonb', '(jsonb)', 'TABLE (etl_record_key text, etl_local jsonb, etl_typed jsonb)', inward.look, format('Locks rows of %s that changed in Odoo (%s): made by etl.track().', t.tab, t.model)),
+      (names.apply, 'changes jsonb', '(jsonb)', 'SETOF text', inward.apply, format('Writes what changed in Odoo (%s) into %s: made by etl.track().', t.model, t.tab)),
+      (names.make, 'item jsonb', '(jsonb)', 'text', inward.make, format('Makes rows of %s for records that somebody made in Odoo (%s): made by etl.track().', t.tab, t.model)),
+      (names.remove, 'keys jsonb', '(jsonb)', 'TABLE (etl_k text, etl_state text)', inward.remove, format('Deletes rows of %s whose records were deleted in Odoo (%s): made by etl.track().', t.tab, t.model));
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION etl._track_functions(etl.tracks) IS 'What the functions of a track are.';
+
+-- API: Private. Makes or replaces a track's functions, with the rights of whoever calls; they are the table's owner's.
+CREATE FUNCTION etl._write_capture(t etl.tracks) RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  f record;
+  made regprocedure;
+  written regprocedure[] := '{}';
+  other name;
+  owner name := (SELECT r.rolname FROM pg_class k JOIN pg_roles r ON r.oid = k.relowner WHERE k.oid = etl._table(t.tab));
+BEGIN
+  FOR f IN SELECT * FROM etl._track_functions(t) LOOP
+    -- Keys and values read the same whoever writes. Nobody who may put functions and operators into the table's schema does so under the
+    -- owner's rights.
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s(%s) RETURNS %s LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = ''UTC'' SET datestyle = ''ISO, YMD'' '
+      'SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1 AS %L', f.name, f.arguments, f.returned, f.body);
+    made := to_regprocedure(f.name || f.types);
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', made, f.comment);
+    written := written || made;
   END LOOP;
   -- Lines that are sent no more, with their triggers.
   FOR made IN SELECT g FROM etl._capture_functions(t) g JOIN pg_proc p ON p.oid = g WHERE p.prorettype = 'trigger'::regtype AND NOT g = ANY (written) LOOP
     EXECUTE format('DROP FUNCTION %s CASCADE', made);
   END LOOP;
-  -- Where the mirror is gone, nothing is taken in; what there was stays.
-  IF t.two_way IS NOT NULL AND EXISTS (SELECT FROM etl._inward(t, mirror)) THEN
-    SELECT * INTO inward FROM etl._two_way_source(t, mirror);
-    EXECUTE format('CREATE OR REPLACE FUNCTION %s(items jsonb) RETURNS TABLE (etl_record_key text, etl_local jsonb, etl_typed jsonb) LANGUAGE plpgsql VOLATILE %s AS %L', names.look, settings, inward.look);
-    EXECUTE format('CREATE OR REPLACE FUNCTION %s(changes jsonb) RETURNS SETOF text LANGUAGE plpgsql VOLATILE %s AS %L', names.apply, settings, inward.apply);
-    EXECUTE format('CREATE OR REPLACE FUNCTION %s(item jsonb) RETURNS text LANGUAGE plpgsql VOLATILE %s AS %L', names.make, settings, inward.make);
-    EXECUTE format('CREATE OR REPLACE FUNCTION %s(keys jsonb) RETURNS TABLE (etl_k text, etl_state text) LANGUAGE plpgsql VOLATILE %s AS %L', names.remove, settings, inward.remove);
-    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.make, format('Makes rows of %s for records that somebody made in Odoo (%s): made by etl.track().', t.tab, t.model));
-    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.remove, format('Deletes rows of %s whose records were deleted in Odoo (%s): made by etl.track().', t.tab, t.model));
-    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.look, format('Locks rows of %s that changed in Odoo (%s): made by etl.track().', t.tab, t.model));
-    written := written || ARRAY[to_regprocedure(names.look || '(jsonb)'), to_regprocedure(names.apply || '(jsonb)'), to_regprocedure(names.make || '(jsonb)'),
-      to_regprocedure(names.remove || '(jsonb)')];
-    EXECUTE format('COMMENT ON FUNCTION %s(jsonb) IS %L', names.apply, format('Writes what changed in Odoo (%s) into %s: made by etl.track().', t.model, t.tab));
-  END IF;
   -- What this call has written, whoever made a function of that name before, and nothing else.
   FOREACH made IN ARRAY written LOOP
     EXECUTE format('ALTER FUNCTION %s OWNER TO %I', made, owner);

@@ -31,9 +31,9 @@ GRANT SELECT, INSERT ON etl.thresholds TO etl_worker;
 -- etl.track() likewise: what it does to the table it does as the table's owner.
 GRANT EXECUTE ON FUNCTION etl.track(regclass, text, jsonb, text[], text, text, text, text, smallint, text, jsonb, text, text), etl.untrack(regclass, text, text),
   etl.backfill(regclass, text, text), etl._key_expression(text, text[]), etl._value_expression(etl.tracks, text, jsonb), etl._tracks_of(regclass),
-  etl._payload_source(etl.tracks), etl._sending_source(etl.tracks), etl._lines_track(etl.tracks, jsonb), etl._sent_expression(etl.tracks, text, text), etl._fields_of(text, text), etl._lines_expression(etl.tracks, text, jsonb), etl._lines_source(etl.tracks, text, jsonb), etl._line_captures(etl.tracks),
+  etl._payload_source(etl.tracks), etl._is_plain(etl.tracks, jsonb), etl._sending_source(etl.tracks), etl._lines_track(etl.tracks, jsonb), etl._sent_expression(etl.tracks, text, text), etl._fields_of(text, text), etl._lines_expression(etl.tracks, text, jsonb), etl._lines_source(etl.tracks, text, jsonb), etl._line_captures(etl.tracks),
   etl._line_tables(jsonb), etl._table(text), etl._column_numbers(regclass), etl._checked_lines(etl.tracks, text, jsonb), etl._with_references(jsonb, name), etl._check_field(text, text, jsonb, jsonb), etl._marked(jsonb, text, jsonb), etl._lock_extension(), etl._lines_elsewhere(text, text, regclass),
-  etl._capture_source(etl.tracks), etl._chunk_source(etl.tracks, text, text, text, text, text), etl._arm(etl.tracks), etl._register_track(etl.tracks), etl._make_sink(int), etl._capture_names(etl.tracks), etl._write_capture(etl.tracks),
+  etl._capture_source(etl.tracks), etl._track_functions(etl.tracks), etl._key_operator(regclass, text), etl._same_key(regclass, text[], text), etl._key_among(regclass, text[], text), etl._check_policies(regclass), etl._chunk_source(etl.tracks, text, text, text, text, text), etl._arm(etl.tracks), etl._register_track(etl.tracks), etl._make_sink(int), etl._capture_names(etl.tracks), etl._write_capture(etl.tracks),
   etl._checked_key(regclass, text[]), etl._qualified(text), etl._forget_track(int), etl._capture_functions(etl.tracks), etl._mirror_table(text, text), etl._inward(etl.tracks, regclass),
   etl._two_way_source(etl.tracks, regclass), etl._object_expression(text[]), etl._cast_expression(text, text, text) TO etl_admin;
 GRANT EXECUTE ON FUNCTION etl.tracked_records(regclass, text, text) TO etl_reader;
@@ -58,7 +58,7 @@ GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, json
   etl._end_pull(text, text, bigint, text, text, text, text),
   etl._tracks_of(regclass), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text),
   etl._two_way(text, text), etl._seen(text, bigint[]), etl._dated(text, text, regclass), etl._pull_before_sending(text[], text[]), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass, text), etl._sent_expression(etl.tracks, text, text), etl._fields_of(text, text), etl._as_owner(int, text, jsonb), etl._is_answer(text, jsonb), etl._for_each(int, text, jsonb), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
-  etl._note_looked(int, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._create_in(int, regclass, bigint[], bigint, bigint), etl._delete_in(int, regclass, bigint[], bigint), etl._kept_sent(bigint[]), etl._note_sent(int, text, bigint[]), etl._echoes(int), etl._waiting(text, text, text, text[]), etl._kept_days(text) TO etl_worker;
+  etl._note_looked(int, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._create_in(int, regclass, bigint[], bigint, bigint), etl._delete_in(int, regclass, bigint[], bigint), etl._kept_sent(bigint[]), etl._note_sent(int, text, bigint[]), etl._echoes(int), etl._waiting(text, text, text, text[], bool), etl._unmade(text, text, text, text[]), etl._kept_days(text) TO etl_worker;
 
 -- From here on the launcher may look for this database.
 SELECT etl._announce();

@@ -48,7 +48,10 @@ DECLARE
   s record;
   list bool := mapping ? 'each';
   col text := mapping ->> 'column';
+  rel regclass := etl._table(l.tab);
   keys text := (SELECT string_agg(format('%I', k), ', ' ORDER BY i) FROM unnest(l.key_columns) WITH ORDINALITY AS u(k, i));
+  -- A record's key is of this type, whatever the column is that names it.
+  key_type text := (SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE a.attrelid = etl._table(t.tab) AND a.attname = t.key_columns [1]);
   new_side text;
   old_side text;
   was_line text;
@@ -69,66 +72,68 @@ BEGIN
     updated := format('SELECT x.parent FROM ((%1$s EXCEPT ALL %2$s) UNION ALL (%2$s EXCEPT ALL %1$s)) x(parent, of)', new_side, old_side);
   ELSE
     -- Lines are made in the order of their keys.
-    new_side := format('(SELECT %s, %I AS parent, row_number() OVER (ORDER BY %s) AS etl_place FROM %s WHERE (%s) IN (SELECT %s FROM new_rows)) n', q.vals, col, keys, l.tab, keys, keys);
+    new_side := format('(SELECT %s, %I AS parent, row_number() OVER (ORDER BY %s) AS etl_place FROM %s etl_now WHERE %s) n', q.vals, col, keys, l.tab, etl._key_among(rel, l.key_columns, 'new_rows'));
     old_side := format('(SELECT %s, %I AS parent FROM old_rows) o', q.vals, col);
-    was_line := 'SELECT 0 AS etl_place, o.parent, jsonb_build_object(''key'', o.k, ''_delete'', true) AS line FROM ' || old_side;
+    was_line := 'SELECT 0 AS etl_place, o.parent, jsonb_build_object(''key'', o.k, ''_delete'', true) AS line FROM ';
     inserted := format('SELECT n.etl_place, n.parent, jsonb_build_object(''key'', n.k) || %s AS line FROM %s', q.own, new_side);
     -- Of a record that waits to be made all of a line is needed.
-    updated := format('SELECT n.etl_place, n.parent, jsonb_build_object(''key'', n.k) || CASE WHEN be_whole OR n.parent = ANY (waiting) OR o.k IS NULL OR n.parent IS DISTINCT FROM o.parent THEN %s ELSE %s END AS line
-      FROM %s LEFT JOIN %s ON n.k = o.k WHERE o.k IS NULL OR ROW(0, n.parent%s) IS DISTINCT FROM ROW(0, o.parent%s)', q.own, q.changed, new_side, old_side, q.ours, q.theirs);
+    updated := format('SELECT n.etl_place, n.parent, jsonb_build_object(''key'', n.k) || CASE WHEN etl_waiting ? (%L || n.parent::%s::text) OR o.k IS NULL OR record_image_ne(ROW(n.parent), ROW(o.parent)) THEN %s ELSE %s END AS line
+      FROM %s LEFT JOIN %s ON n.k = o.k WHERE o.k IS NULL OR record_image_ne(ROW(n.parent), ROW(o.parent)) OR %s', t.prefix, key_type, q.own, q.changed, new_side, old_side, q.differs);
     IF t.on_delete <> 'ignore' THEN
-      deleted := was_line;
-      updated := format('%s UNION ALL %s LEFT JOIN %s ON n.k = o.k WHERE n.k IS NULL OR n.parent IS DISTINCT FROM o.parent', updated, was_line, new_side);
+      -- One that a trigger put back is there.
+      deleted := format('%s(SELECT %s, %I AS parent FROM old_rows etl_was WHERE NOT EXISTS (SELECT FROM %s etl_now WHERE %s AND NOT record_image_ne(ROW(etl_now.%3$I), ROW(etl_was.%3$I)))) o',
+        was_line, q.vals, col, l.tab, etl._same_key(rel, l.key_columns, 'etl_was'));
+      updated := format('%s UNION ALL %s%s LEFT JOIN %s ON n.k = o.k WHERE n.k IS NULL OR record_image_ne(ROW(n.parent), ROW(o.parent))', updated, was_line, old_side, new_side);
     END IF;
   END IF;
-  -- While their record waits to be made, lines go with all of it, so that both become one call. What is no more than lines is no change
-  -- of the record's own fields.
-  send := format($src$parents := ARRAY(SELECT DISTINCT x.parent FROM (<changes>) x WHERE x.parent IS NOT NULL);
-    PERFORM FROM %1$s WHERE %2$I = ANY (parents) ORDER BY %2$I FOR NO KEY UPDATE;
-    waiting := ARRAY(SELECT n.etl_key FROM (SELECT %3$s FROM %1$s WHERE %2$I = ANY (parents)) n
-      WHERE n.k IN (SELECT etl.track_%4$s_waiting(ARRAY(SELECT m.k FROM (SELECT %3$s FROM %1$s WHERE %2$I = ANY (parents)) m))));
+  -- While their record waits to be made, lines go with all of it, so that both become one call: with all other lines too, where nothing
+  -- of this transaction has them. What is no more than lines is no change of the record's own fields.
+  send := format($src$etl_parents := ARRAY(SELECT DISTINCT x.parent FROM (<changes>) x WHERE x.parent IS NOT NULL);
+    PERFORM FROM %1$s WHERE %2$I = ANY (etl_parents) ORDER BY %2$I FOR NO KEY UPDATE;
+    etl_waiting := etl.track_%4$s_waiting(ARRAY(SELECT n.k FROM (SELECT %3$s FROM %1$s WHERE %2$I = ANY (etl_parents)) n));
     %5$s
     WITH changes AS MATERIALIZED (SELECT x.parent, %6$s AS lines FROM (<changes>) x WHERE x.parent IS NOT NULL GROUP BY x.parent)
-    SELECT %7$L, CASE WHEN be_whole OR n.etl_key = ANY (waiting) THEN 'upsert' ELSE 'update' END,
-      CASE WHEN be_whole OR n.etl_key = ANY (waiting) THEN %8$s ELSE %9$L::jsonb END || jsonb_build_object(%10$L, %11$s), stamp || row_number() OVER (), n.k, %12$L, %13$s
-    FROM (SELECT %3$s FROM %1$s WHERE %2$I = ANY (parents)%14$s) n JOIN changes c ON c.parent = n.etl_key%15$s$src$,
+    SELECT %7$L, CASE WHEN etl_waiting ? n.k THEN 'upsert' ELSE 'update' END, %8$s, etl_stamp || row_number() OVER (), n.k, %9$L, %10$s
+    FROM (SELECT %3$s FROM %1$s WHERE %2$I = ANY (etl_parents)%11$s) n JOIN changes c ON c.parent = n.etl_key
+    CROSS JOIN LATERAL (SELECT CASE WHEN (etl_waiting -> n.k)::bool THEN %12$s WHEN etl_waiting ? n.k THEN %13$s ELSE %14$L::jsonb END AS own, (etl_waiting -> n.k)::bool IS TRUE AS is_whole) w%15$s$src$,
     t.tab, t.key_columns [1], p.vals, t.id, s.head, CASE WHEN list THEN 'NULL::jsonb' ELSE 'jsonb_agg(x.line ORDER BY x.etl_place)' END, t.model,
-    CASE WHEN t.two_way IS NULL THEN p.own ELSE format('jsonb_strip_nulls(%s)', p.own) END, CASE WHEN t.context IS NULL THEN '{}' ELSE jsonb_build_object('_context', t.context) END,
-    field, CASE WHEN list THEN etl._lines_expression(t, field, mapping) ELSE 'c.lines' END, t.connection, t.priority, coalesce(' AND (' || t.condition || ')', ''),
-    CASE WHEN t.two_way IS NULL THEN ';' ELSE format(E' RETURNING id, operation)\n    SELECT array_agg(s.id) FILTER (WHERE s.operation = ''upsert'') INTO ids FROM sent s;\n    PERFORM etl.track_%s_sent(ids);', t.id) END);
+    CASE WHEN list THEN format('w.own || jsonb_build_object(%L, %s)', field, etl._lines_expression(t, field, mapping))
+      ELSE format('w.own || CASE WHEN NOT w.is_whole THEN jsonb_build_object(%1$L, c.lines)
+        ELSE coalesce((SELECT jsonb_build_object(%1$L, coalesce(w.own -> %1$L, ''[]'') || jsonb_agg(x.line)) FROM jsonb_array_elements(c.lines) x(line) WHERE x.line ? ''_delete'' HAVING count(*) > 0), ''{}'') END', field) END,
+    t.connection, t.priority, coalesce(' AND (' || t.condition || ')', ''), p.known, CASE WHEN t.two_way IS NULL THEN p.own ELSE format('jsonb_strip_nulls(%s)', p.own) END,
+    CASE WHEN t.context IS NULL THEN '{}' ELSE jsonb_build_object('_context', t.context) END,
+    CASE WHEN t.two_way IS NULL THEN ';' ELSE format(E' RETURNING id, operation)\n    SELECT array_agg(s.id) FILTER (WHERE s.operation = ''upsert'') INTO etl_ids FROM sent s;\n    PERFORM etl.track_%s_sent(etl_ids);', t.id) END);
   capture := format($src$
 #variable_conflict use_column
 DECLARE
   -- Of this statement, and of no other.
-  stamp text := %1$s;
-  -- What was not enqueued before may be new to Odoo.
-  be_whole bool := NOT etl._is_backfilled(%2$s);
-  parents %9$s[];
-  waiting %9$s[] := '{}';
-  ids bigint[];
+  etl_stamp text := %1$s;
+  etl_parents %7$s[];
+  -- Of these records all goes; true: and all their lines.
+  etl_waiting jsonb := '{}';
+  etl_ids bigint[];
 BEGIN
   CASE TG_OP
   WHEN 'INSERT' THEN
-    %3$s
+    %2$s
   WHEN 'UPDATE' THEN
-    %4$s
+    %3$s
   WHEN 'DELETE' THEN
-    %5$s
+    %4$s
   WHEN 'TRUNCATE' THEN
     -- With the table of their records they may go.
-    IF EXISTS (SELECT FROM %6$s) THEN
-      RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = %7$L, HINT = %8$L;
+    IF EXISTS (SELECT FROM %5$s) THEN
+      RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = %6$L, HINT = %8$L;
     END IF;
   END CASE;
   RETURN NULL;
 END
-$src$, s.stamp, t.id, replace(send, '<changes>', inserted), replace(send, '<changes>', updated), CASE WHEN deleted IS NULL THEN 'NULL;' ELSE replace(send, '<changes>', deleted) END, t.tab,
-    format('%s has lines of a tracked table and cannot be truncated', l.tab), format('DELETE FROM %s deletes them in Odoo too; SELECT etl.untrack(%L) lets them be.', l.tab, t.tab),
-    (SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE a.attrelid = etl._table(t.tab) AND a.attname = t.key_columns [1]));
-  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s), be AS (SELECT false AS be_whole, ARRAY(SELECT %5$I FROM %6$s LIMIT 0) AS waiting),
+$src$, s.stamp, replace(send, '<changes>', inserted), replace(send, '<changes>', updated), CASE WHEN deleted IS NULL THEN 'NULL;' ELSE replace(send, '<changes>', deleted) END, t.tab,
+    format('%s has lines of a tracked table and cannot be truncated', l.tab), key_type, format('DELETE FROM %s deletes them in Odoo too; SELECT etl.untrack(%L) lets them be.', l.tab, t.tab));
+  probe := format('WITH new_rows AS (SELECT * FROM %1$s), old_rows AS (SELECT * FROM %1$s), be AS (SELECT ''{}''::jsonb AS etl_waiting),
     changes AS (SELECT x.parent FROM be, LATERAL (%2$s) x)
-    SELECT %3$s FROM (SELECT %4$s FROM %6$s) n JOIN changes c ON c.parent = n.etl_key LIMIT 0',
-    l.tab, updated, p.whole, p.vals, t.key_columns [1], t.tab);
+    SELECT %3$s, EXISTS (%6$s) FROM (SELECT %4$s FROM %5$s) n JOIN changes c ON c.parent = n.etl_key LIMIT 0',
+    l.tab, updated, p.whole, p.vals, t.tab, coalesce(deleted, 'SELECT'));
 END
 $$;
 COMMENT ON FUNCTION etl._lines_source(etl.tracks, text, jsonb) IS 'The text of the function that captures changes of a tracked table''s lines.';
@@ -154,16 +159,31 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._line_tables(jsonb) IS 'The tables of lines of a mapping, and their columns.';
 
--- API: Private. Those of these records of a track that are not made yet, or wait to be made, whole.
-CREATE FUNCTION etl._waiting(connection text, model text, prefix text, keys text[]) RETURNS SETOF text
+-- API: Private. Those of these records of a track that Odoo has not, as far as is known here: an object that has their keys.
+CREATE FUNCTION etl._unmade(connection text, model text, prefix text, keys text[]) RETURNS jsonb
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT k FROM unnest($4) k WHERE starts_with(k, $3) AND (
-    NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = $1 AND l.model = $2 AND l.digest = md5(k)::uuid)
-    OR EXISTS (SELECT FROM etl.queue q JOIN ops.odoo_outbox o ON o.id = q.id
-      WHERE q.connection = $1 AND q.key_hash = etl._key_hash($2, k, NULL) AND o.operation = 'upsert' AND o.record_key = k))
+  -- In the order of their index: many are looked for in half the time.
+  SELECT coalesce(jsonb_object_agg(u.k, true), '{}') FROM (SELECT k, md5(k)::uuid AS digest FROM unnest($4) k WHERE starts_with(k, $3) ORDER BY 2) u
+  WHERE NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = $1 AND l.model = $2 AND l.digest = u.digest)
 $$;
-COMMENT ON FUNCTION etl._waiting(text, text, text, text[]) IS 'Records of a track that wait to be made.';
+COMMENT ON FUNCTION etl._unmade(text, text, text, text[]) IS 'Records of a track that Odoo has not.';
+
+-- API: Private. Those of these records of a track with lines that are not made yet, or wait to be made, whole; "all": each of them. true:
+-- with all their lines, for what this transaction enqueued has not got them. What another one enqueued may be refused, and what comes
+-- after it is then the first of its record.
+CREATE FUNCTION etl._waiting(connection text, model text, prefix text, keys text[], "all" bool) RETURNS jsonb
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(jsonb_object_agg(k, (l.is_new OR $5) AND w.here IS NOT TRUE), '{}')
+  FROM unnest($4) k
+  CROSS JOIN LATERAL (SELECT NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = $1 AND l.model = $2 AND l.digest = md5(k)::uuid) AS is_new) l
+  -- A transaction's rows have its time.
+  CROSS JOIN LATERAL (SELECT bool_or(o.created_at = now()) AS here, count(*) AS rows FROM etl.queue q JOIN ops.odoo_outbox o ON o.id = q.id
+    WHERE q.connection = $1 AND q.key_hash = etl._key_hash($2, k, NULL) AND o.operation = 'upsert' AND o.record_key = k) w
+  WHERE starts_with(k, $3) AND ($5 OR l.is_new OR w.rows > 0)
+$$;
+COMMENT ON FUNCTION etl._waiting(text, text, text, text[], bool) IS 'Records of a track with lines of which all goes.';
 
 -- API: Private. A mapping of lines, checked and with all that it leaves out. described: the field in Odoo.
 CREATE FUNCTION etl._checked_lines(t etl.tracks, field text, described jsonb) RETURNS jsonb
@@ -195,7 +215,9 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a table of lines', m ->> 'lines'), HINT = format('An ordinary table other than %s, one row per line of %s.', t.tab, field);
   ELSIF k.relowner <> (SELECT c.relowner FROM pg_class c WHERE c.oid = parent) THEN
     RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s and %s have different owners', t.tab, child), HINT = 'A table and the table of its lines have one owner.';
-  ELSIF NOT etl._has_column(child, m ->> 'column') THEN
+  END IF;
+  PERFORM etl._check_policies(child);
+  IF NOT etl._has_column(child, m ->> 'column') THEN
     RAISE EXCEPTION USING ERRCODE = 'undefined_column', MESSAGE = format('%s has no column "%s", which is to name the rows of %s', child, m ->> 'column', t.tab), HINT = 'Correct the mapping.';
   ELSIF cardinality(t.key_columns) <> 1 THEN
     RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s has a key of several columns, and lines name it by one', t.tab), HINT = 'Track the table of the lines by itself, or choose another key.';

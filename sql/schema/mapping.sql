@@ -1,11 +1,12 @@
 -- The mapping of a tracked table as text: what each field of Odoo is made of, and what is sent of a row.
 
--- API: Private. The key of a row as a text expression: one column's text, or a JSON list of several.
+-- API: Private. The key of a row as a text expression: one column's text, or a JSON list of several. Told apart byte by byte, whatever the
+-- column's collation takes for the same.
 CREATE FUNCTION etl._key_expression(prefix text, key_columns text[]) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN cardinality(key_columns) = 1 THEN format('%L || %I::text', prefix, key_columns [1])
-    ELSE format('%L || jsonb_build_array(%s)::text', prefix, (SELECT string_agg(format('%I', k), ', ' ORDER BY n) FROM unnest(key_columns) WITH ORDINALITY AS u(k, n))) END
+  SELECT CASE WHEN cardinality(key_columns) = 1 THEN format('(%L || %I::text) COLLATE "C"', prefix, key_columns [1])
+    ELSE format('(%L || jsonb_build_array(%s)::text) COLLATE "C"', prefix, (SELECT string_agg(format('%I', k), ', ' ORDER BY n) FROM unnest(key_columns) WITH ORDINALITY AS u(k, n))) END
 $$;
 COMMENT ON FUNCTION etl._key_expression(text, text[]) IS 'The record key of a row, as an expression over its columns.';
 
@@ -67,14 +68,30 @@ CREATE FUNCTION etl._sent_expression(t etl.tracks, type text, col text) RETURNS 
 AS $$ SELECT CASE WHEN t.two_way IS NOT NULL AND starts_with(type, 'timestamp') THEN format('date_trunc(''second'', %s)', col) ELSE col END $$;
 COMMENT ON FUNCTION etl._sent_expression(etl.tracks, text, text) IS 'A column as it is compared with what comes back from Odoo.';
 
+-- API: Private. Whether two values of a mapping that are equal are sent as the same text, and pg_catalog has the operator that says so.
+CREATE FUNCTION etl._is_plain(t etl.tracks, mapping jsonb) RETURNS bool
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN jsonb_typeof(mapping) = 'object' AND mapping ? 'sql' THEN false
+    -- An object by then.
+    WHEN jsonb_typeof(mapping) = 'object' AND mapping ?| '{ref,by}' THEN true
+    ELSE EXISTS (SELECT FROM pg_attribute a LEFT JOIN pg_collation c ON c.oid = a.attcollation
+      WHERE a.attrelid = etl._table(t.tab) AND a.attname = CASE jsonb_typeof(mapping) WHEN 'string' THEN mapping #>> '{}' ELSE mapping ->> 'column' END
+        AND a.atttypid IN ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype, 'text'::regtype, 'varchar'::regtype, 'uuid'::regtype,
+          'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'json'::regtype, 'jsonb'::regtype)
+        AND coalesce(c.collisdeterministic, true)) END
+$$;
+COMMENT ON FUNCTION etl._is_plain(etl.tracks, jsonb) IS 'Whether values of a mapping are compared by their own operator.';
+
 -- API: Private. What is sent of a row, as text: vals is a select list over a row of the table: its key k, its values v1, …, and etl_key, which
 -- its lines name it by; the rest are expressions over two such rows, n and o, the new one and the old one.
 --   own      the row's own fields
 --   whole    them and its lines
 --   known    the same of a row that Odoo may know more of: nothing there is emptied but by somebody who does
---   changed  the fields that are not as they were
---   ours, theirs  all values, to compare
-CREATE FUNCTION etl._payload_source(t etl.tracks, OUT vals text, OUT own text, OUT whole text, OUT known text, OUT changed text, OUT ours text, OUT theirs text)
+--   changed  the fields that are not as they were: as they are sent, for what a type takes for equal may be sent otherwise (citext, a
+--            collation that knows no case), and its operators may be in any schema
+--   differs  whether any of them is not
+CREATE FUNCTION etl._payload_source(t etl.tracks, OUT vals text, OUT own text, OUT whole text, OUT known text, OUT changed text, OUT differs text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -85,13 +102,13 @@ DECLARE
   two_way bool := t.two_way IS NOT NULL;
   pairs text[] := '{}';
   of_lines text := '';
+  difference text;
   n int := 0;
   f record;
 BEGIN
   vals := format('%s AS k', etl._key_expression(t.prefix, t.key_columns));
   changed := '';
-  ours := '';
-  theirs := '';
+  differs := 'false';
   FOR f IN SELECT e.key AS field, e.value AS mapping FROM jsonb_each(t.fields) e WHERE jsonb_typeof(e.value) <> 'object' OR NOT e.value ? 'value' ORDER BY e.key LOOP
     n := n + 1;
     IF jsonb_typeof(f.mapping) = 'object' AND f.mapping ? 'lines' THEN
@@ -105,12 +122,12 @@ BEGIN
     pairs := pairs || format('%L, n.v%s', f.field, n);
     -- What is given only when a record is made is no change.
     CONTINUE WHEN jsonb_typeof(f.mapping) = 'object' AND f.mapping ? 'once';
+    difference := format(CASE WHEN etl._is_plain(t, f.mapping) THEN 'n.v%1$s IS DISTINCT FROM o.v%1$s' ELSE 'to_jsonb(n.v%1$s) IS DISTINCT FROM to_jsonb(o.v%1$s)' END, n);
     -- What a pull wrote is not sent back, and what somebody's trigger made of it is.
     changed := changed || CASE WHEN changed = '' THEN '' ELSE ' || ' END || format(
-      CASE WHEN two_way THEN 'CASE WHEN CASE WHEN echo -> n.k ? %2$L THEN echo -> n.k -> %2$L <> coalesce(to_jsonb(n.v%1$s), ''null'') ELSE n.v%1$s IS DISTINCT FROM o.v%1$s END'
-        ELSE 'CASE WHEN n.v%1$s IS DISTINCT FROM o.v%1$s' END || ' THEN jsonb_build_object(%2$L, n.v%1$s) ELSE ''{}'' END', n, f.field);
-    ours := ours || format(', n.v%s', n);
-    theirs := theirs || format(', o.v%s', n);
+      CASE WHEN two_way THEN 'CASE WHEN CASE WHEN etl_echo -> n.k ? %2$L THEN etl_echo -> n.k -> %2$L <> coalesce(to_jsonb(n.v%1$s), ''null'') ELSE %3$s END'
+        ELSE 'CASE WHEN %3$s' END || ' THEN jsonb_build_object(%2$L, n.v%1$s) ELSE ''{}'' END', n, f.field, difference);
+    differs := differs || ' OR ' || difference;
   END LOOP;
   changed := coalesce(nullif(changed, ''), '''{}''::jsonb');
   own := format('%L::jsonb || %s', constants, etl._object_expression(pairs));

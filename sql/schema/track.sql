@@ -46,6 +46,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('the mirror of %s has no write_date: nobody knows what is newer', $2),
       HINT = 'Let it have one (etl.mirror(…, fields => …)), or choose odoo or local.';
   END IF;
+  PERFORM etl._check_policies($1);
   mapping := etl._with_references($3, k.nspname);
   t := jsonb_populate_record(NULL::etl.tracks, jsonb_build_object('connection', $5, 'model', $2, 'tab', format('%I.%I', k.nspname, k.relname), 'home', k.nspname,
     'fields', mapping, 'key_columns', etl._checked_key($1, $4), 'on_delete', $6, 'on_truncate', $7, 'condition', $8, 'priority', coalesce($9, 0), 'two_way', $10, 'context', $11, 'on_odoo_create', $12, 'on_odoo_delete', $13,
@@ -180,12 +181,13 @@ DECLARE
   found_key text[];
   odd text;
 BEGIN
-  SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u(n, place) JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = u.n ORDER BY u.place)
+  -- Its first columns: those that it INCLUDEs are no part of the key.
+  SELECT ARRAY(SELECT a.attname::text FROM unnest(x.key) WITH ORDINALITY AS u(n, place) JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = u.n ORDER BY u.place)
     INTO found_key
-    FROM pg_index i
+    FROM pg_index i CROSS JOIN LATERAL (SELECT (i.indkey::int2[]) [0:i.indnkeyatts - 1] AS key) x
     WHERE i.indrelid = rel AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
       AND CASE WHEN given IS NULL THEN i.indisprimary
-               ELSE (SELECT array_agg(a.attname::text ORDER BY a.attname) FROM unnest(i.indkey::int2[]) n JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = n)
+               ELSE (SELECT array_agg(a.attname::text ORDER BY a.attname) FROM unnest(x.key) n JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = n)
                   = (SELECT array_agg(g ORDER BY g) FROM unnest(given) g) END
     LIMIT 1;
   IF found_key IS NULL THEN
