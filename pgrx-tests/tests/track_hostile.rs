@@ -44,6 +44,7 @@ fn policies_that_bind_the_owner_are_refused() {
     told(db.refused(TRACK));
     db.run("ALTER TABLE customers NO FORCE ROW LEVEL SECURITY; CREATE POLICY clerk ON customers TO clerk USING (true)");
     db.run(TRACK);
+    told(db.refused("ALTER TABLE customers FORCE ROW LEVEL SECURITY"));
     backfilled(&mut db);
     // Where they bind others, they hide nothing from us.
     db.run("SET ROLE clerk; INSERT INTO customers VALUES (1, 'A', 'Ada', 'bern'); UPDATE customers SET city = 'basel'; RESET ROLE");
@@ -59,6 +60,7 @@ fn policies_that_bind_the_owner_are_refused() {
     told(db.refused(lines));
     db.run("ALTER TABLE tags NO FORCE ROW LEVEL SECURITY");
     db.run(lines);
+    told(db.refused("ALTER TABLE tags FORCE ROW LEVEL SECURITY"));
 }
 
 /// Other record keys would be other records.
@@ -99,6 +101,43 @@ fn a_key_is_kept_once_records_are_known_by_it() {
     assert_eq!(key, ["a"]);
 }
 
+#[test]
+fn a_key_that_is_in_use_cannot_be_altered_away() {
+    let (bench, mut db) = owned();
+    let refused = |db: &mut Client, statement: &str| {
+        let error = db.refused(statement);
+        assert_eq!(error.code().code(), "2BP01", "{statement}: {error:?}");
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("untrack")),
+            "{statement}: {error:?}"
+        );
+    };
+    refused(
+        &mut db,
+        "ALTER TABLE customers DROP CONSTRAINT customers_pkey",
+    );
+    db.run("ALTER TABLE customers DROP CONSTRAINT customers_pkey, ADD PRIMARY KEY (id); CREATE TABLE shops (code text UNIQUE NOT NULL, name text)");
+    db.run(r#"SELECT etl.track('shops', 'res.partner', '{"name": "name"}', key => ARRAY['code'])"#);
+    refused(&mut db, "ALTER TABLE shops ALTER COLUMN code DROP NOT NULL");
+    refused(&mut db, "ALTER TABLE shops DROP CONSTRAINT shops_code_key");
+    // A key of another type is followed.
+    db.run("ALTER TABLE customers ALTER COLUMN id TYPE text; INSERT INTO customers VALUES ('x', 'A', 'Ada')");
+    backfilled(&mut db);
+    db.run("UPDATE customers SET name = 'Ada L.'");
+    db.await_empty(PATIENCE);
+    bench.sim().partner("Ada L.");
+    // What changes nothing for us locks nothing of ours.
+    db.run(
+        "BEGIN; ALTER TABLE customers ADD COLUMN more int, ALTER COLUMN city SET DEFAULT 'Bern'",
+    );
+    let locks: i64 = db.one(
+        "SELECT count(*) FROM pg_locks WHERE relation = 'etl.track_1'::regclass AND mode = 'AccessExclusiveLock'",
+        &[],
+    );
+    assert_eq!(locks, 0);
+    db.run("COMMIT");
+}
+
 /// Whoever may put functions and operators into the table's schema does nothing with the owner's rights.
 #[test]
 fn functions_of_others_in_the_tables_schema_are_not_called() {
@@ -126,6 +165,32 @@ fn functions_of_others_in_the_tables_schema_are_not_called() {
     db.run("UPDATE customers SET city = 'chur'");
     db.await_empty(PATIENCE);
     assert_eq!(bench.sim().partner("Ada")["city"], "CHUR");
+}
+
+#[test]
+fn a_table_that_is_reassigned_is_written_to_by_its_new_owner() {
+    let (bench, mut db) = owned();
+    db.run("CREATE ROLE heir; GRANT USAGE ON SCHEMA public TO heir; REASSIGN OWNED BY owner TO heir; DROP OWNED BY owner; DROP ROLE owner");
+    db.run("SET ROLE clerk; INSERT INTO customers VALUES (1, 'A', 'Ada', 'bern'); RESET ROLE");
+    db.await_empty(PATIENCE);
+    bench.sim().partner("Ada");
+    // Without a word to us: as soon as the worker looks.
+    db.run("CREATE ROLE third; GRANT USAGE ON SCHEMA public TO third; REASSIGN OWNED BY heir TO third; SELECT etl.pause()");
+    let mut clerk = bench.client();
+    clerk.run("SET ROLE clerk");
+    eventually(PATIENCE, "the new owner's rights", || {
+        db.enqueue("res.partner", "create", json!({"name": "Wake up"}), None);
+        clerk
+            .batch_execute("UPDATE customers SET name = 'Ada L.'")
+            .is_ok()
+    });
+    // Nobody keeps what came with a table that is somebody else's.
+    db.run("ALTER TABLE customers OWNER TO clerk");
+    let left: Vec<String> = db.all(
+        "SELECT r.rolname::text FROM pg_roles r WHERE NOT r.rolsuper AND r.rolname !~ '^pg_' AND r.rolname <> 'etl_worker' AND has_any_column_privilege(r.rolname, 'etl.track_1', 'INSERT')",
+        &[],
+    );
+    assert_eq!(left, ["clerk"]);
 }
 
 /// Their names are the user's, and none of ours.
@@ -167,4 +232,27 @@ fn columns_may_have_any_name() {
     let lines = bench.sim().records("sale.order.line");
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0]["name"], "one-two");
+}
+
+#[test]
+fn what_is_written_without_triggers_is_known_to_be_missing() {
+    let (bench, mut db) = owned();
+    db.run("INSERT INTO customers VALUES (1, 'A', 'Ada', 'bern')");
+    backfilled(&mut db);
+    assert_eq!(db.health("backfill%"), "");
+    db.run("ALTER TABLE customers DISABLE TRIGGER ALL; UPDATE customers SET name = 'Ada L.'");
+    let said = db.health("backfill%");
+    assert!(
+        said.contains("disabled") && said.contains("etl.backfill"),
+        "{said}"
+    );
+    // It is not sent as if all were well again.
+    db.run("SELECT etl.backfill('customers')");
+    eventually(PATIENCE, "the backfill to say why it waits", || {
+        db.one("SELECT backfill_not_before IS NOT NULL AND backfill_error LIKE '%disabled%' AND backfilled_at IS NULL FROM etl.tracks", &[])
+    });
+    db.run("ALTER TABLE customers ENABLE TRIGGER ALL");
+    backfilled(&mut db);
+    bench.sim().partner("Ada L.");
+    assert_eq!(db.health("backfill%"), "");
 }

@@ -59,7 +59,7 @@ SELECT jsonb_build_object(
   'drift', coalesce((SELECT jsonb_agg(jsonb_build_object('model', d.model, 'field', d.field, 'detail', d.detail, 'remedy', d.remedy) ORDER BY d.model, d.field)
     FROM etl.schema_drift d WHERE d.remedy IS NOT NULL), '[]'),
   'stuck_backfills', coalesce((SELECT jsonb_agg(jsonb_build_object('tab', t.tab, 'rows', t.backfilled_rows, 'error', t.backfill_error) ORDER BY t.tab)
-    FROM etl.tracks t WHERE t.backfill_error IS NOT NULL AND t.backfill_asked_at IS NOT NULL), '[]'),
+    FROM etl.tracks t WHERE t.backfill_error IS NOT NULL), '[]'),
   'tables', coalesce((SELECT jsonb_agg(jsonb_build_object('name', format('%I.%I', n.nspname, c.relname), 'live', pg_stat_get_live_tuples(c.oid), 'dead', pg_stat_get_dead_tuples(c.oid)))
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IN ('ops', 'etl') AND c.relkind = 'r' AND pg_stat_get_dead_tuples(c.oid) > 0
       -- They empty themselves all the time, and are vacuumed the sooner; should that be stopped, the oldest snapshot says so.

@@ -37,13 +37,35 @@ AS $$
 $$;
 COMMENT ON FUNCTION etl._moved_track(int, text, text, jsonb, text[]) IS 'Follows a tracked table''s new names.';
 
--- API: Private. Rows came to a tracked table that nobody enqueued.
-CREATE FUNCTION etl._is_not_backfilled(track int) RETURNS void
+-- API: Private. Rows came to a tracked table, or changed there, and nobody enqueued them. why: what a person should know of it.
+CREATE FUNCTION etl._is_not_backfilled(track int, why text DEFAULT NULL) RETURNS void
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
-  UPDATE etl.tracks k SET backfilled_at = NULL, backfill_after = NULL, backfill_asked_at = CASE WHEN k.two_way IS NULL THEN k.backfill_asked_at ELSE now() END WHERE k.id = $1
+  UPDATE etl.tracks k SET backfilled_at = NULL, backfill_after = NULL, backfill_asked_at = CASE WHEN k.two_way IS NULL THEN k.backfill_asked_at ELSE now() END,
+    backfill_error = coalesce($2, k.backfill_error) WHERE k.id = $1
 $$;
-COMMENT ON FUNCTION etl._is_not_backfilled(int) IS 'Notes that a tracked table has rows that were not enqueued.';
+COMMENT ON FUNCTION etl._is_not_backfilled(int, text) IS 'Notes that a tracked table has rows that were not enqueued.';
+
+-- API: Private. What a person should know of a track whose triggers somebody disabled; NULL where all are as they should be.
+CREATE FUNCTION etl._disarmed(t etl.tracks) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('the triggers on %1$s are disabled: what is written meanwhile is not sent. ALTER TABLE %1$s ENABLE TRIGGER ALL; then SELECT etl.backfill(%2$L);', g.tgrelid::regclass, t.tab)
+  FROM pg_trigger g WHERE g.tgfoid IN (SELECT f FROM etl._capture_functions(t) f) AND g.tgenabled NOT IN ('O', 'A') ORDER BY g.tgrelid LIMIT 1
+$$;
+COMMENT ON FUNCTION etl._disarmed(etl.tracks) IS 'Which triggers of a track are disabled.';
+
+-- API: Private. Whether what was made for a track is what its table needs now: its functions' text and owner, and who may write through
+-- its view. To make them anew locks the view, and every writer waits for that.
+CREATE FUNCTION etl._is_as_made(t etl.tracks) RETURNS bool
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT NOT EXISTS (SELECT FROM etl._track_functions(t) f LEFT JOIN pg_proc p ON p.oid = to_regprocedure(f.name || f.types)
+      WHERE p.prosrc IS DISTINCT FROM f.body OR p.proowner <> c.relowner OR NOT p.prosecdef)
+    AND ARRAY(SELECT u FROM etl._sink_users(t.id) u) = ARRAY[c.relowner]
+  FROM pg_class c WHERE c.oid = etl._table(t.tab)
+$$;
+COMMENT ON FUNCTION etl._is_as_made(etl.tracks) IS 'Whether what was made for a track is what its table needs now.';
 
 -- API: Private. After a restore tables have other numbers, and so have their columns.
 CREATE FUNCTION etl._find_tracked_tables() RETURNS void
@@ -130,6 +152,7 @@ DECLARE
   home text;
   fields jsonb;
   keys text[];
+  why text;
 BEGIN
   FOR t IN
     SELECT k.* FROM etl.tracks k
@@ -157,9 +180,24 @@ BEGIN
     FOR c IN SELECT l.key AS field, (l.value ->> 'rel')::oid::regclass AS rel, l.value -> 'columns' AS columns FROM jsonb_each(t.line_tables) l LOOP
       fields := jsonb_set(fields, ARRAY[c.field], etl._followed_lines(t, fields -> c.field, c.rel, c.columns));
     END LOOP;
+    IF tg_tag = 'ALTER TABLE' THEN
+      PERFORM etl._check_policies(r::regclass) FROM (SELECT t.rel AS r UNION SELECT (l.value ->> 'rel')::oid FROM jsonb_each(t.line_tables) l) x;
+      BEGIN
+        PERFORM etl._checked_key(rel, keys);
+      EXCEPTION WHEN invalid_foreign_key OR not_null_violation THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist', MESSAGE = format('%s is tracked, and Odoo knows its rows by %s: %s', tab, array_to_string(keys, ', '), SQLERRM),
+          HINT = format('SELECT etl.untrack(%L, %L); first. What takes its place is named in the same ALTER TABLE.', tab, t.model);
+      END;
+    END IF;
     t := etl._moved_track(t.id, tab, home, fields, keys);
-    PERFORM etl._make_sink(t.id);
-    PERFORM etl._write_capture(t);
+    IF NOT etl._is_as_made(t) THEN
+      PERFORM etl._make_sink(t.id);
+      PERFORM etl._write_capture(t);
+    END IF;
+    why := etl._disarmed(t);
+    IF why IS NOT NULL THEN
+      PERFORM etl._is_not_backfilled(t.id, why);
+    END IF;
     -- A new partition is empty, and one that is attached may have rows.
     IF etl._arm(t) > 0 AND tg_tag <> 'CREATE TABLE' THEN
       PERFORM etl._is_not_backfilled(t.id);
@@ -168,6 +206,35 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION etl._after_alter() IS 'Follows a tracked table''s new names and refuses to let go of columns that are sent to Odoo.';
+
+-- API: Private. REASSIGN OWNED moves tables and functions and tells no event trigger of it: what a new owner needs here is seen to by
+-- the DROP OWNED that comes after it, and by the worker. Returns for how many tables. Catalogs only.
+CREATE FUNCTION etl._follow_owners() RETURNS int
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+DECLARE
+  track int;
+  followed int := 0;
+BEGIN
+  FOR track IN SELECT k.id FROM etl.tracks k JOIN pg_class c ON c.oid = etl._table(k.tab)
+      WHERE to_regclass(format('etl.track_%s', k.id)) IS NOT NULL AND ARRAY(SELECT u FROM etl._sink_users(k.id) u) <> ARRAY[c.relowner] LOOP
+    PERFORM etl._make_sink(track);
+    followed := followed + 1;
+  END LOOP;
+  RETURN followed;
+END
+$$;
+COMMENT ON FUNCTION etl._follow_owners() IS 'Gives the rights of a track to the owner that its table has now.';
+
+-- API: Private. Rights were taken from whoever owned tables before.
+CREATE FUNCTION etl._after_drop_owned() RETURNS event_trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+AS $$
+BEGIN
+  PERFORM etl._follow_owners();
+END
+$$;
+COMMENT ON FUNCTION etl._after_drop_owned() IS 'Gives the rights of a track to the owner that its table has now.';
 
 -- API: Private. The columns of a table and their numbers, which stay when they are renamed.
 CREATE FUNCTION etl._column_numbers(rel regclass) RETURNS jsonb
@@ -217,5 +284,7 @@ COMMENT ON FUNCTION etl._after_table_drop() IS 'Forgets the tracks of a table th
 
 CREATE EVENT TRIGGER pg_etl_after_alter ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION etl._after_alter();
 COMMENT ON EVENT TRIGGER pg_etl_after_alter IS 'Follows the names of tracked tables and columns; refuses to drop a column that is sent to Odoo.';
+CREATE EVENT TRIGGER pg_etl_after_drop_owned ON ddl_command_end WHEN TAG IN ('DROP OWNED') EXECUTE FUNCTION etl._after_drop_owned();
+COMMENT ON EVENT TRIGGER pg_etl_after_drop_owned IS 'Follows the owners of tracked tables after REASSIGN OWNED.';
 CREATE EVENT TRIGGER pg_etl_after_table_drop ON sql_drop WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED') EXECUTE FUNCTION etl._after_table_drop();
 COMMENT ON EVENT TRIGGER pg_etl_after_table_drop IS 'Forgets the tracks of a table that was dropped.';

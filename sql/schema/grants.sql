@@ -56,7 +56,7 @@ GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, json
   etl._mark_gone(text, text, regclass, bigint[], bigint[], bigint), etl._seconds(jsonb, text, float8), etl._unpause_mirrors(text, text),
   etl._differences(regclass, text[], json, timestamptz), etl._notice_drift(text, text, regclass, jsonb, jsonb, text[]), etl._mirror_of(regclass), etl._pull_due(etl.pulls, jsonb), etl._begin_pull(text, text, bigint),
   etl._end_pull(text, text, bigint, text, text, text, text),
-  etl._tracks_of(regclass), etl._capture_names(etl.tracks), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text),
+  etl._tracks_of(regclass), etl._capture_names(etl.tracks), etl._capture_functions(etl.tracks), etl._disarmed(etl.tracks), etl._follow_owners(), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text),
   etl._two_way(text, text), etl._seen(text, bigint[]), etl._dated(text, text, regclass), etl._pull_before_sending(text[], text[]), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass, text), etl._sent_expression(etl.tracks, text, text), etl._fields_of(text, text), etl._as_owner(int, text, jsonb), etl._is_answer(text, jsonb), etl._for_each(int, text, jsonb), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
   etl._note_looked(int, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._create_in(int, regclass, bigint[], bigint, bigint), etl._delete_in(int, regclass, bigint[], bigint), etl._kept_sent(bigint[]), etl._note_sent(int, text, bigint[]), etl._echoes(int), etl._waiting(text, text, text, text[], bool), etl._unmade(text, text, text, text[]), etl._kept_days(text) TO etl_worker;
 

@@ -300,8 +300,15 @@ DECLARE
   t etl.tracks;
   answer jsonb;
   done record;
+  disarmed text;
   waits bool := false;
 BEGIN
+  BEGIN
+    PERFORM etl._follow_owners();
+  EXCEPTION WHEN OTHERS THEN
+    -- Somebody has a lock that it needs: the next look does it.
+    RAISE LOG 'pg_etl: a tracked table has a new owner, who cannot be given the rights yet: %', SQLERRM;
+  END;
   FOR t IN SELECT k.* FROM etl.tracks k WHERE k.backfill_asked_at IS NOT NULL ORDER BY k.backfill_asked_at, k.id LOOP
     -- The outbox is no place to keep a table in; and what stops one table stops no other.
     IF t.backfill_not_before > now()
@@ -311,6 +318,10 @@ BEGIN
       CONTINUE;
     END IF;
     BEGIN
+      disarmed := etl._disarmed(t);
+      IF disarmed IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = disarmed;
+      END IF;
       -- Nothing is put off inside of it.
       SET CONSTRAINTS ALL IMMEDIATE;
       answer := etl._as_owner(t.id, 'backfill', jsonb_build_object('after', t.backfill_after, 'rows', chunk));
