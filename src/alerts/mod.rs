@@ -55,9 +55,9 @@ pub fn put_in_messages(channel: &str, rows: &mut [RawRow]) {
     }
 }
 
-/// Whether anybody is to be told of anything. Inside a transaction.
-pub fn has_rules() -> bool {
-    let query = "SELECT EXISTS (SELECT FROM etl.alert_rules)";
+/// Whether anybody is to be told of anything: also of the end of what he was told, when the last rule is gone. Inside a transaction.
+pub fn are_expected() -> bool {
+    let query = "SELECT EXISTS (SELECT FROM etl.alert_rules) OR EXISTS (SELECT FROM etl.alerts a WHERE a.resolved_at IS NULL OR a.told <> '{}')";
     crate::reading::one::<bool>(query, &[]).unwrap_or(false)
 }
 

@@ -187,6 +187,7 @@ impl Engine {
         self.trouble = None;
         let was_probing = self.lanes.values().any(|lane| lane.probing);
         let lessons = self.take_results();
+        let has_news = self.was_woken || lessons.iter().any(|(_, asked, _)| *asked == Asked::Call);
         if self.must_write() {
             let written = self.write_down();
             self.note(written);
@@ -233,10 +234,13 @@ impl Engine {
         if self.duties.upkeep {
             let is_busy = |lane: &Lane| !lane.claims.is_empty() || lane.is_asking();
             let is_idle = !more && !self.lanes.values().any(is_busy);
-            more |= self.upkeep.round(is_idle).unwrap_or_else(|aborted| {
-                self.note(Err(aborted));
-                false
-            });
+            more |= self
+                .upkeep
+                .round(is_idle, has_news)
+                .unwrap_or_else(|aborted| {
+                    self.note(Err(aborted));
+                    false
+                });
         }
         if more {
             return Ok(Duration::ZERO);
@@ -394,14 +398,14 @@ impl Engine {
 
     fn look(&mut self) -> Result<(), Aborted> {
         self.recover();
-        let (looks, config, has_rules) = transaction(|| {
+        let (looks, config, has_alerts) = transaction(|| {
             (
                 connections::look(),
                 config::read(),
-                crate::alerts::has_rules(),
+                crate::alerts::are_expected(),
             )
         })?;
-        self.upkeep.expect_alerts(has_rules);
+        self.upkeep.expect_alerts(has_alerts);
         self.config = Arc::new(config);
         // A connection that was removed: its rows wait for it to come back, its answers are still settled.
         self.lanes.retain(|name, lane| {

@@ -30,8 +30,8 @@ const SILENCE_IN_DOUBT: Duration = Duration::from_secs(5);
 /// How often one that refused us is asked again with the same credentials; with others at once.
 const REFUSED_FOR: Duration = Duration::from_secs(300);
 
-/// How long after a client is ready its user's keys are asked for: what waits goes first.
-const KEYS_FIRST: Duration = Duration::from_secs(60);
+/// How long after a client is ready its user's keys are asked for: what waits goes first, and an idle worker wakes once for both questions.
+const KEYS_FIRST: Duration = Duration::from_secs(45);
 
 impl Target {
     fn requests(&self) -> u64 {

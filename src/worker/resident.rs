@@ -111,7 +111,8 @@ impl Resident {
                 Err(Doing::MadeRoom)
             }
             // The launcher starts another one should the setting change back.
-            Ground::Ready(_) if !gucs::serves(&session::database_name()) => {
+            // The name is asked for where it matters: that is a transaction.
+            Ground::Ready(_) if !gucs::serves("*") && !gucs::serves(&session::database_name()) => {
                 self.engine.iter_mut().for_each(Engine::last_words);
                 Err(Doing::MadeRoom)
             }

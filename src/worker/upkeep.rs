@@ -27,6 +27,8 @@ const MOST_DELETED: i32 = 5_000;
 /// When each is due.
 pub struct Upkeep {
     fold_at: Instant,
+    /// Whether there may be something to add up.
+    has_news: bool,
     retain_at: Instant,
     /// Where the next look at what is over and old begins.
     retain_after: i64,
@@ -42,6 +44,7 @@ impl Upkeep {
         let now = Instant::now();
         Self {
             fold_at: now,
+            has_news: true,
             retain_at: now,
             retain_after: 0,
             recount_at: now + RECOUNT_FIRST,
@@ -51,9 +54,9 @@ impl Upkeep {
         }
     }
 
-    /// What a look at the rules found.
-    pub fn expect_alerts(&mut self, has_rules: bool) {
-        self.has_alerts = has_rules;
+    /// Whether there are rules, or something whose end is to be told.
+    pub fn expect_alerts(&mut self, has_alerts: bool) {
+        self.has_alerts = has_alerts;
     }
 
     /// How long until it must be woken for this. `None`: nobody waits to be told.
@@ -63,25 +66,24 @@ impl Upkeep {
     }
 
     /// Does what is due, each by itself: what fails is tried again when it is due again, and stops nothing else. `is_idle`: nobody waits for
-    /// this worker. `true`: there is more to delete.
-    pub fn round(&mut self, is_idle: bool) -> Result<bool, Aborted> {
+    /// this worker. `has_news`: rows came or went. `true`: there is more to delete.
+    pub fn round(&mut self, is_idle: bool, has_news: bool) -> Result<bool, Aborted> {
         let now = Instant::now();
         let mut failed = None;
         let mut attempt = |result: Result<(), Aborted>| failed = result.err().or(failed.take());
-        if self.fold_at <= now {
+        self.has_news |= has_news;
+        if self.has_news && self.fold_at <= now {
             self.fold_at = now + FOLD_EVERY;
+            self.has_news = false;
             attempt(transaction(|| call("SELECT etl._fold_counts()")));
         }
         if self.secrets_at <= now {
             self.secrets_at = now + SECRETS_EVERY;
             attempt(try_secrets());
         }
-        if self.alerted_at.is_none_or(|at| at + ALERTS_AT_LEAST <= now) {
+        if self.has_alerts && self.alerted_at.is_none_or(|at| at + ALERTS_AT_LEAST <= now) {
             self.alerted_at = Some(now);
-            // Of what was told the end is to be told, also when the last rule is gone.
-            attempt(
-                transaction(crate::alerts::check).map(|looked| self.has_alerts |= looked.is_some()),
-            );
+            attempt(transaction(crate::alerts::check).map(drop));
         }
         if is_idle && self.recount_at <= now {
             self.recount_at = now + RECOUNT_EVERY;

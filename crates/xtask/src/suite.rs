@@ -376,7 +376,9 @@ impl Tally {
     /// Adds what the crash suite says: each run counts as one test, and so does each planted bug.
     fn read_outcome(&mut self, outcome: &Value) {
         let bugs = outcome["planted_bugs"].as_array().into_iter().flatten();
-        let runs = ["mixed", "two_way"].into_iter().filter_map(|name| outcome.get(name));
+        let runs = ["mixed", "two_way"]
+            .into_iter()
+            .filter_map(|name| outcome.get(name));
         for part in runs.chain(bugs) {
             if part["passed"] == true {
                 self.passed += 1;
