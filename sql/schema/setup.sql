@@ -229,6 +229,18 @@ END
 $$;
 COMMENT ON FUNCTION etl._adopt_triggers() IS 'Puts the triggers on the outbox that derive the queue.';
 
+-- API: Private. An index that is missing. One of that name that is there is the user's, whatever it is on.
+CREATE FUNCTION etl._adopt_index(name text, target text) RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF to_regclass(format('ops.%I', name)) IS NULL THEN
+    EXECUTE format('CREATE INDEX %I ON %s', name, target);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION etl._adopt_index(text, text) IS 'Makes an index that is missing.';
+
 -- API: Private. Views over the state tables: owned by etl_worker, who may read those, so that a reader needs no right on them.
 -- sql/views/ holds their text; they are made by etl.setup(), for before it there is nothing to look at.
 CREATE FUNCTION etl._adopt_view(name text, body text, comment text) RETURNS void
@@ -301,9 +313,9 @@ BEGIN
   ALTER TABLE ops.odoo_outbox SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
   PERFORM etl._adopt_triggers();
   -- What views and health ask of runs, which may be a million of.
-  CREATE INDEX IF NOT EXISTS odoo_sync_runs_etl_at ON ops.odoo_sync_runs ((coalesce(started_at, created_at)));
-  CREATE INDEX IF NOT EXISTS odoo_sync_runs_etl_running ON ops.odoo_sync_runs (started_at) WHERE status = 'running';
-  CREATE INDEX IF NOT EXISTS odoo_sync_runs_etl_failed ON ops.odoo_sync_runs (id) WHERE status = 'failed';
+  PERFORM etl._adopt_index('odoo_sync_runs_etl_at', 'ops.odoo_sync_runs ((coalesce(started_at, created_at)))'),
+    etl._adopt_index('odoo_sync_runs_etl_running', 'ops.odoo_sync_runs (started_at) WHERE status = ''running'''),
+    etl._adopt_index('odoo_sync_runs_etl_failed', 'ops.odoo_sync_runs (id) WHERE status = ''failed''');
 
   GRANT USAGE ON SCHEMA ops TO etl_worker, etl_operator;
   FOREACH tab IN ARRAY ARRAY['odoo_sync_runs', 'odoo_outbox', 'odoo_sync_config', 'odoo_sync_checkpoints'] LOOP

@@ -21,6 +21,7 @@ mod tests {
             options: serde_json::Value::Null,
             secret: None,
             paused: false,
+            refused: false,
             failures: 0,
             probe_in: None,
             throttled_for: None,
@@ -30,6 +31,38 @@ mod tests {
             due_in,
             held_for: None,
         })
+    }
+
+    #[pg_test]
+    fn who_is_asked_how_it_is_and_who_is_not() {
+        let waits = |lane: &Lane| {
+            let at = lane.asks_at()?;
+            Some(
+                at.saturating_duration_since(Instant::now())
+                    .as_secs_f64()
+                    .ceil(),
+            )
+        };
+        let mut quiet = lane(false, None);
+        assert_eq!(waits(&quiet), Some(50.0));
+        quiet.look.failures = 1;
+        assert_eq!(waits(&quiet), Some(5.0), "in doubt");
+        quiet.look.failures = 5;
+        assert_eq!(waits(&quiet), None, "its circuit has probes of its own");
+        quiet.look.failures = 0;
+        quiet.look.paused = true;
+        assert_eq!(waits(&quiet), None, "somebody paused it");
+        quiet.look.refused = true;
+        assert_eq!(waits(&quiet), Some(50.0), "the worker did");
+        quiet.refused_at = Some(Instant::now());
+        assert!(quiet.is_still_refused());
+        quiet.look.paused = false;
+        assert!(!quiet.is_still_refused());
+        quiet.probing = true;
+        assert_eq!(waits(&quiet), None, "it is being asked");
+        quiet.probing = false;
+        quiet.look.channel = Some(pg_etl_core::channel::Kind::Smtp);
+        assert_eq!(waits(&quiet), None, "channels are not rung up for nothing");
     }
 
     /// A moment that is over.
