@@ -13,13 +13,14 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use pgrx::{JsonB, pg_sys};
 
 use crate::error::{complain, spi_failed};
 
 /// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// A chunk of a backfill is five times as large as a page, and reads what a mapping joins.
 const PATIENCE_OF_A_BACKFILL: Duration = Duration::from_secs(60);
 /// For how many times as long a table is left alone whose functions took longer: so much at most of a worker's time is theirs.
@@ -69,6 +70,16 @@ fn as_owner(track: i32, job: &str, argument: JsonB) -> Option<JsonB> {
             &[argument.into()],
         )
     });
+    let answer = match answer {
+        Ended::Returned(answer) => Some(answer),
+        Ended::TooLate => None,
+        // Under a code that is handled as any other failure of this table's: no handler in SQL sees one of those two.
+        Ended::Odd(words) => complain(
+            PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+            format!("{call}() failed: {words}"),
+        )
+        .raise(),
+    };
     let Some(answer) = answer else {
         let rest = patience * REST;
         RESTING.with_borrow_mut(|resting| resting.insert(track, Instant::now() + rest));
@@ -97,8 +108,16 @@ fn too_slow(call: &str) -> ! {
     .raise()
 }
 
-/// What `work` returns; `None` where it was cancelled because it took longer. The (sub)transaction is to be aborted then.
-fn in_time<R>(patience: Duration, work: impl FnOnce() -> R) -> Option<R> {
+/// How a call ended. But for the first the (sub)transaction is to be aborted.
+enum Ended<R> {
+    Returned(R),
+    /// It was cancelled because it took longer.
+    TooLate,
+    /// It raised what handlers in SQL let pass: a cancellation (a remote server's, or `pg_cancel_backend()`), a failed assertion.
+    Odd(String),
+}
+
+fn in_time<R>(patience: Duration, work: impl FnOnce() -> R) -> Ended<R> {
     let began = Instant::now();
     let is_over = move || began.elapsed() >= patience;
     let millis = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
@@ -106,10 +125,16 @@ fn in_time<R>(patience: Duration, work: impl FnOnce() -> R) -> Option<R> {
     // (its statement_timeout is pinned to 0). It sends SIGINT to this process, which every wait and loop of Postgres heeds. Raises no ERROR.
     unsafe { enable_timeout_after(STATEMENT_TIMEOUT, millis) };
     let work = AssertUnwindSafe(work);
-    PgTryBuilder::new(AssertUnwindSafe(move || Some((work.0)())))
+    PgTryBuilder::new(AssertUnwindSafe(move || Ended::Returned((work.0)())))
         .catch_when(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, move |cause| {
-            // Else it is pg_cancel_backend().
-            if is_over() { None } else { cause.rethrow() }
+            if is_over() {
+                Ended::TooLate
+            } else {
+                Ended::Odd(words_of(&cause))
+            }
+        })
+        .catch_when(PgSqlErrorCode::ERRCODE_ASSERT_FAILURE, move |cause| {
+            Ended::Odd(words_of(&cause))
         })
         .finally(move || {
             // SAFETY: as above, however the call ended. One that fires in the last moment was for what is over now.
@@ -121,6 +146,16 @@ fn in_time<R>(patience: Duration, work: impl FnOnce() -> R) -> Option<R> {
             }
         })
         .execute()
+}
+
+fn words_of(cause: &CaughtError) -> String {
+    match cause {
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic {
+            ereport: report, ..
+        } => report.message().to_owned(),
+    }
 }
 
 /// The table's owner and the name of the function.

@@ -227,10 +227,7 @@ fn rows_of_a_connection_that_does_not_exist_wait_for_it() {
         (db.row(id).status.as_str(), db.row(id).attempts),
         ("queued", 0)
     );
-    assert!(
-        db.health("connection second")
-            .contains("| fail | missing |")
-    );
+    assert!(db.health("connections").contains("| fail | 1 missing |"));
     let set = "SELECT etl.set_connection('second', 'odoo', $1, $2, 'env:ETL_ODOO_KEY')";
     db.execute(
         set,

@@ -188,9 +188,11 @@ fn a_connection_that_does_not_exist_is_waited_for() {
         r#"INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, connection)
            VALUES ('res.partner', 'create', '{"name": "Early"}', 'early', 'annex')"#,
     );
-    let report = db.health("connection annex");
+    let report = db.health("connections");
     assert!(
-        report.contains("fail") && report.contains("etl.set_connection"),
+        report.contains("fail")
+            && report.contains("annex")
+            && report.contains("etl.set_connection"),
         "{report}"
     );
     let refused = db.refused(r#"SELECT etl.enqueue('res.partner', 'create', '{"name": "Early"}', connection => 'annex')"#);

@@ -98,6 +98,11 @@ fn the_worker_does_it_by_itself_and_health_says_when_nobody_does() {
         kept(&mut db) == ["failed 3 9", "queued 3 9"]
     });
     assert_eq!(db.health_status("retention"), "pass");
+    let actor: String = db.one(
+        "SELECT DISTINCT actor FROM etl.audit_log WHERE action = 'apply_retention'",
+        &[],
+    );
+    assert_eq!(actor, "pg_etl worker");
 }
 
 /// A dead letter that somebody sends again must not overwrite what was delivered after it, however long ago.
@@ -156,4 +161,62 @@ fn what_somebody_refers_to_stays_and_is_said() {
     db.run("DROP TABLE notes");
     let report: Value = db.one("SELECT etl.apply_retention()", &[]);
     assert_eq!(report["rows"], 1, "{report}");
+}
+
+/// Whoever follows "next" has been everywhere, whatever a call had room for.
+#[test]
+fn whoever_goes_on_where_it_stopped_leaves_nothing() {
+    let bench = without_the_worker();
+    let mut db = bench.client();
+    db.run(
+        "INSERT INTO ops.odoo_outbox (model, operation, payload, idempotency_key, status, created_at, finished_at)
+           SELECT 'res.partner', 'create', '{}', n::text, CASE WHEN n % 20 = 0 THEN 'failed' ELSE 'done' END, now() - interval '9 days', now() - interval '9 days' FROM generate_series(1, 12000) n;
+         ALTER TABLE ops.odoo_sync_runs ALTER direction DROP NOT NULL;
+         INSERT INTO ops.odoo_sync_runs (direction, status, started_at, finished_at) VALUES (NULL, 'succeeded', now() - interval '9 days', now() - interval '9 days')",
+    );
+    let mut after = 0;
+    for _ in 0..30 {
+        let report: Value = db.one("SELECT etl.apply_retention(1000, $1)", &[&after]);
+        after = report["next"].as_i64().unwrap_or(0);
+        if report["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(
+        db.all::<String>(
+            "SELECT status || ' ' || count(*) FROM ops.odoo_outbox GROUP BY status",
+            &[]
+        ),
+        ["failed 600"]
+    );
+    assert_eq!(
+        db.one::<i64>(
+            "SELECT sum(runs)::bigint FROM etl.sync_runs_daily WHERE direction IS NULL",
+            &[]
+        ),
+        1
+    );
+}
+
+/// A lock of somebody's is waited for once and stops it; it is no row that somebody keeps.
+#[test]
+fn a_lock_is_not_taken_for_a_row_that_is_kept() {
+    let bench = without_the_worker();
+    let mut db = bench.client();
+    old_rows(&mut db, 9);
+    db.run("CREATE TABLE notes (row bigint REFERENCES ops.odoo_outbox (id))");
+    let mut other = bench.client();
+    let mut holding = other.transaction().expect("a transaction");
+    holding.batch_execute("LOCK TABLE notes").expect("the lock");
+    let begun = Instant::now();
+    let error = db.refused("SET lock_timeout = '300ms'; SELECT etl.apply_retention()");
+    assert_eq!(error.code().code(), "55P03");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    holding.rollback().expect("the end");
+    let report: Value = db.one("SELECT etl.apply_retention()", &[]);
+    assert_eq!(report["rows"], 6, "{report}");
 }

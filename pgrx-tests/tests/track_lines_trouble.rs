@@ -182,6 +182,28 @@ fn a_record_that_was_refused_for_one_line_goes_with_all_of_them() {
     }
 }
 
+/// The order itself was made without its lines, for they were refused with the bad one.
+#[test]
+fn what_was_refused_after_its_record_was_made_goes_with_all_of_it() {
+    let bench = Bench::ready();
+    let mut db = bench.client();
+    db.run(&SHOP.replace("quantity numeric DEFAULT 1", "quantity text DEFAULT '1'"));
+    db.run(
+        r#"SELECT etl.track('orders', 'sale.order', '{"partner_id": {"value": {"key": "buyer"}}, "client_order_ref": "reference",
+             "order_line": {"lines": "order_lines", "column": "order_id", "fields": {"name": "text", "product_uom_qty": "quantity"}}}'); SELECT etl.backfill('orders')"#,
+    );
+    eventually(PATIENCE, "the backfill", || {
+        db.one("SELECT backfilled_at IS NOT NULL FROM etl.tracks", &[])
+    });
+    db.run("BEGIN; INSERT INTO orders VALUES (1, 'A'); INSERT INTO order_lines VALUES (1, 1, 'a', '1'), (2, 1, 'b', 'many'), (3, 1, 'c', '3'); COMMIT");
+    db.await_empty(PATIENCE);
+    assert_eq!(db.count("failed"), 1);
+    db.run("UPDATE order_lines SET quantity = '2' WHERE id = 2");
+    db.await_empty(PATIENCE);
+    assert_eq!(db.count("failed"), 1, "and no other");
+    assert_eq!(lines(&bench), ["a 1.0", "b 2.0", "c 3.0"]);
+}
+
 /// A line that somebody adds while an older change waits stands by itself: the older one may be refused.
 #[test]
 fn what_another_transaction_enqueued_is_not_relied_upon() {

@@ -151,9 +151,12 @@ CREATE FUNCTION etl._say(channel text, alerts jsonb) RETURNS bigint
 AS $$
   WITH named AS (SELECT gen_random_uuid()::text AS name),
   queued AS (
-    -- One key: what is over is not told before what began it, and whatever ends the worker, one message at most is told twice.
+    -- One key for all that wait: what is over is not told before what began it, and whatever ends the worker, one message at most is told
+    -- twice. It is drawn, for whoever may only insert would stop a channel with a row of that key that is due in a thousand years.
     INSERT INTO ops.odoo_outbox (connection, model, operation, payload, idempotency_key, record_key, priority)
-    SELECT channel, 'alert', 'create', jsonb_build_object('alerts', jsonb_array_length(alerts)), 'alert:' || n.name, 'alerts', 10 FROM named n
+    SELECT channel, 'alert', 'create', jsonb_build_object('alerts', jsonb_array_length(alerts)), 'alert:' || n.name, coalesce((
+        SELECT o.record_key FROM etl.messages m JOIN ops.odoo_outbox o ON o.id = m.id WHERE m.channel = $1 AND o.status IN ('queued', 'processing') ORDER BY m.id DESC LIMIT 1),
+      'alerts:' || n.name), 10 FROM named n
     RETURNING id)
   INSERT INTO etl.messages AS m (id, channel, message)
     -- Databases of one name are told apart by what tells a copy from its original.

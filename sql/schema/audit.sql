@@ -20,11 +20,16 @@ CREATE POLICY trim ON etl.audit_log FOR DELETE TO etl_worker USING (at OPERATOR(
 SELECT pg_catalog.pg_extension_config_dump('etl.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('etl.audit_log_id_seq', '');
 
+-- API: Private.
+CREATE FUNCTION etl._is_worker() RETURNS bool
+  LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'is_worker_wrapper';
+COMMENT ON FUNCTION etl._is_worker() IS 'Whether this process is one of ours.';
+
 -- API: Private. The session's user is who acted, whatever SECURITY DEFINER function it came through.
 CREATE FUNCTION etl._audit(action text, target text, before jsonb DEFAULT NULL, after jsonb DEFAULT NULL) RETURNS void
   LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
   AS $$ INSERT INTO etl.audit_log (actor, action, target, before, after)
         -- The worker's session belongs to nobody who acts.
-        VALUES (CASE WHEN (SELECT starts_with(b.backend_type, 'pg_etl') FROM pg_stat_get_activity(pg_backend_pid()) b) THEN 'pg_etl worker' ELSE session_user::text END, action, target, before, after) $$;
+        VALUES (CASE WHEN etl._is_worker() THEN 'pg_etl worker' ELSE session_user::text END, action, target, before, after) $$;
 COMMENT ON FUNCTION etl._audit(text, text, jsonb, jsonb) IS 'Leaves one row in etl.audit_log.';
 ALTER FUNCTION etl._audit(text, text, jsonb, jsonb) OWNER TO etl_worker;

@@ -132,7 +132,8 @@ BEGIN
   SELECT * INTO head, tail, stamp FROM etl._sending_source(t);
   new_side := format('(SELECT %s%s FROM %s etl_now WHERE %s%s) n', p.vals, id, t.tab, etl._key_among(rel, t.key_columns, 'new_rows'), and_filter);
   old_side := format('(SELECT %s%s FROM old_rows%s) o', p.vals, id, filter);
-  gone := format('(SELECT %s FROM old_rows etl_was WHERE NOT EXISTS (SELECT FROM %s etl_now WHERE %s%4$s)%4$s) o', p.vals, t.tab, etl._same_key(rel, t.key_columns, 'etl_was'), and_filter);
+  -- OFFSET 0: by the key's index, row by row, whatever plan a session's first and largest DELETE was given.
+  gone := format('(SELECT %s FROM old_rows etl_was WHERE NOT EXISTS (SELECT FROM %s etl_now WHERE %s%4$s OFFSET 0)%4$s) o', p.vals, t.tab, etl._same_key(rel, t.key_columns, 'etl_was'), and_filter);
   pairs := format('%s FULL JOIN %s ON %s WHERE n.k IS NULL OR o.k IS NULL OR %s%s', new_side, old_side, CASE WHEN id = '' THEN 'n.k = o.k' ELSE 'n.etl_id = o.etl_id' END, p.differs,
     CASE WHEN two_way THEN ' OR etl_echo ? n.k' ELSE '' END);
 
@@ -378,7 +379,7 @@ BEGIN
     ELSE format('etl._waiting(%L, %L, %L, keys COLLATE "default", etl._is_backfilled(%s) IS NOT TRUE)', t.connection, t.model, t.prefix, t.id) END;
   IF t.two_way IS NOT NULL THEN
     -- While a row is made of a record of Odoo's there is no link yet, and a record.
-    waiting := format('CASE WHEN EXISTS (SELECT FROM etl.applying a WHERE a.track = %s AND a.record_key = '''') THEN ''{}'' ELSE %s END', t.id, waiting);
+    waiting := format('CASE WHEN current_setting(''pg_etl.applying'', true) = ''%1$s'' AND EXISTS (SELECT FROM etl.applying a WHERE a.track = %1$s AND a.record_key = '''') THEN ''{}'' ELSE %2$s END', t.id, waiting);
   END IF;
   EXECUTE format('CREATE OR REPLACE FUNCTION etl.track_%s_waiting(keys text[]) RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L',
     t.id, 'SELECT ' || waiting);

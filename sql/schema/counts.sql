@@ -34,7 +34,7 @@ COMMENT ON TABLE etl.deliveries IS 'What became of rows that were sent, by minut
 -- Runs of days that are over for a day; those of younger ones are counted where they are.
 CREATE TABLE etl.run_days (
   day date NOT NULL,
-  direction text NOT NULL,
+  direction text,
   connection text NOT NULL,
   model text,
   runs bigint NOT NULL,
@@ -157,6 +157,8 @@ DECLARE
   upto timestamptz := (today - 1)::timestamp AT TIME ZONE 'UTC';
   since timestamptz;
 BEGIN
+  -- Two at once would both add what neither sees of the other.
+  LOCK TABLE etl.run_days IN SHARE ROW EXCLUSIVE MODE;
   DELETE FROM etl.run_days d WHERE d.day >= today - 4 OR d.day < (now() - kept) AT TIME ZONE 'UTC';
   SELECT coalesce((max(d.day) + 1)::timestamp AT TIME ZONE 'UTC', '-infinity') INTO since FROM etl.run_days d;
   INSERT INTO etl.run_days (day, direction, connection, model, runs, succeeded, failed, running, mean_seconds, max_seconds)

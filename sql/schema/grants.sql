@@ -48,7 +48,7 @@ GRANT SELECT, UPDATE (backfill_asked_at, backfill_after, backfilled_rows, backfi
 GRANT SELECT, UPDATE ON etl.instance TO etl_worker;
 GRANT SELECT, INSERT, DELETE ON etl.audit_log TO etl_worker;
 GRANT USAGE ON SEQUENCE etl.owner_seq, etl.claim_seq, etl.lot_seq TO etl_worker;
-GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, jsonb), etl._connection_must_exist(text),
+GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._is_worker(), etl._audit(text, text, jsonb, jsonb), etl._connection_must_exist(text),
   etl._wake(), etl._owner_alive(bigint), etl._workers(), etl._library_version(),
   etl._must_be_set_up(), etl._is_set_up(), etl._odoo_id(jsonb), etl._key_hash(text, text, jsonb), etl._is_flat(jsonb), etl._due(timestamptz), etl._rebuild_queue(), etl._take_turn(int, bool), etl._fold_counts(), etl._recount(), etl._fold_deliveries(interval), etl._fold_runs(interval), etl._runs_by_day(timestamptz, timestamptz), etl._oldest_due(text), etl._instant(text), etl._must_be_object(jsonb), etl._default_thresholds(), etl._seed_thresholds(), etl._must_be_count(int), etl._components(), etl._say(text, jsonb), etl._alert_state(), etl._apply_alerts(jsonb), etl._oldest_snapshot(), etl._cron_jobs(),
   etl._choose_namespace(), etl._move_in(), etl._mirror_key(text, text), etl._mirrors(), etl._table(text), etl._is_ours(regclass), etl._is_whole(regclass, text[]), etl._must_hold(text, text, bigint), etl._mirror_id(regclass), etl._has_column(regclass, text),
@@ -58,7 +58,7 @@ GRANT EXECUTE ON FUNCTION etl._fingerprint(), etl._audit(text, text, jsonb, json
   etl._end_pull(text, text, bigint, text, text, text, text),
   etl._tracks_of(regclass), etl._capture_names(etl.tracks), etl._capture_functions(etl.tracks), etl._disarmed(etl.tracks), etl._follow_owners(), etl._backfill_chunk(int, bigint), etl._external_id(text, text, text),
   etl._two_way(text, text), etl._seen(text, bigint[]), etl._dated(text, text, regclass), etl._pull_before_sending(text[], text[]), etl._inward(etl.tracks, regclass), etl._object_expression(text[]), etl._remote_expression(etl.tracks, regclass, text), etl._sent_expression(etl.tracks, text, text), etl._fields_of(text, text), etl._as_owner(int, text, jsonb), etl._is_answer(text, jsonb), etl._for_each(int, text, jsonb), etl._as_sent(jsonb, jsonb), etl._look_in(int, regclass, bigint[], timestamptz),
-  etl._note_looked(int, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._create_in(int, regclass, bigint[], bigint, bigint), etl._delete_in(int, regclass, bigint[], bigint), etl._kept_sent(bigint[]), etl._note_sent(int, text, bigint[]), etl._echoes(int), etl._waiting(text, text, text, text[], bool), etl._unmade(text, text, text, text[]), etl._kept_days(text) TO etl_worker;
+  etl._note_looked(int, jsonb, jsonb), etl._apply_in(int, bigint, jsonb), etl._create_in(int, regclass, bigint[], bigint, bigint), etl._delete_in(int, regclass, bigint[], bigint), etl._kept_sent(bigint[], int), etl._note_sent(int, text, bigint[]), etl._echoes(int), etl._waiting(text, text, text, text[], bool), etl._unmade(text, text, text, text[]), etl._kept_days(text) TO etl_worker;
 
 -- From here on the launcher may look for this database.
 SELECT etl._announce();

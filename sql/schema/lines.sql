@@ -175,13 +175,16 @@ COMMENT ON FUNCTION etl._unmade(text, text, text, text[]) IS 'Records of a track
 CREATE FUNCTION etl._waiting(connection text, model text, prefix text, keys text[], "all" bool) RETURNS jsonb
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(jsonb_object_agg(k, (l.is_new OR $5) AND w.here IS NOT TRUE), '{}')
-  FROM unnest($4) k
-  CROSS JOIN LATERAL (SELECT NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = $1 AND l.model = $2 AND l.digest = md5(k)::uuid) AS is_new) l
+  -- What was refused may be a part of it, though its record was made.
+  WITH refused AS MATERIALIZED (SELECT DISTINCT o.record_key AS k FROM etl.failures f JOIN ops.odoo_outbox o ON o.id = f.id
+    WHERE o.connection = $1 AND o.model = $2 AND o.operation = 'upsert')
+  SELECT coalesce(jsonb_object_agg(k.k, (l.is_new OR l.is_refused OR $5) AND w.here IS NOT TRUE), '{}')
+  FROM unnest($4) AS k(k)
+  CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM refused r WHERE r.k = k.k) AS is_refused, NOT EXISTS (SELECT FROM etl.links l WHERE l.connection = $1 AND l.model = $2 AND l.digest = md5(k.k)::uuid) AS is_new) l
   -- A transaction's rows have its time.
   CROSS JOIN LATERAL (SELECT bool_or(o.created_at = now()) AS here, count(*) AS rows FROM etl.queue q JOIN ops.odoo_outbox o ON o.id = q.id
-    WHERE q.connection = $1 AND q.key_hash = etl._key_hash($2, k, NULL) AND o.operation = 'upsert' AND o.record_key = k) w
-  WHERE starts_with(k, $3) AND ($5 OR l.is_new OR w.rows > 0)
+    WHERE q.connection = $1 AND q.key_hash = etl._key_hash($2, k.k, NULL) AND o.operation = 'upsert' AND o.record_key = k.k) w
+  WHERE starts_with(k.k, $3) AND ($5 OR l.is_new OR l.is_refused OR w.rows > 0)
 $$;
 COMMENT ON FUNCTION etl._waiting(text, text, text, text[], bool) IS 'Records of a track with lines of which all goes.';
 

@@ -49,8 +49,13 @@ BEGIN
           AND NOT EXISTS (SELECT FROM etl.images i WHERE i.digest = md5(o.record_key)::uuid AND o.id = ANY (i.sent || ARRAY(SELECT e.value::bigint FROM jsonb_each_text(i.forgotten) e)))
         ORDER BY o.id LIMIT most - rows FOR UPDATE OF o SKIP LOCKED),
       gone AS (DELETE FROM ops.odoo_outbox o USING over v WHERE o.id = v.id RETURNING o.id)
-      SELECT max(b.id) AS last, bool_and(b.created_at >= done_before) AS young, (SELECT count(*) FROM gone) AS gone INTO seen FROM batch b;
-    EXCEPTION WHEN OTHERS THEN
+      -- Where not all of them might go, the next batch begins behind the last that did.
+      SELECT CASE WHEN (SELECT count(*) FROM gone) >= most - rows THEN (SELECT max(g.id) FROM gone g) ELSE max(b.id) END AS last, bool_and(b.created_at >= done_before) AS young, (SELECT count(*) FROM gone) AS gone INTO seen FROM batch b;
+    EXCEPTION
+    -- Somebody's lock keeps all of them, and the worker waits for nobody.
+    WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+      RAISE;
+    WHEN OTHERS THEN
       -- A table or a trigger of the user's keeps one of these: ever smaller batches find it, and the rest goes all the same.
       refused := SQLERRM;
       IF size > 1 THEN
@@ -71,7 +76,10 @@ BEGIN
     DELETE FROM ops.odoo_sync_runs r WHERE r.id IN (SELECT s.id FROM ops.odoo_sync_runs s
       WHERE s.status <> 'running' AND coalesce(s.finished_at, s.started_at) < now() - make_interval(secs => 86400 * etl._kept_days('runs_days')) ORDER BY s.id LIMIT most);
     GET DIAGNOSTICS runs = ROW_COUNT;
-  EXCEPTION WHEN OTHERS THEN
+  EXCEPTION
+  WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
+    RAISE;
+  WHEN OTHERS THEN
     refused := SQLERRM;
   END;
   DELETE FROM etl.audit_log a WHERE a.id IN (SELECT l.id FROM etl.audit_log l
@@ -80,7 +88,7 @@ BEGIN
   DELETE FROM etl.alerts a WHERE a.told = '{}' AND a.resolved_at < now() - make_interval(secs => 86400 * etl._kept_days('runs_days'));
   DELETE FROM etl.messages m WHERE NOT EXISTS (SELECT FROM ops.odoo_outbox o WHERE o.id = m.id);
   PERFORM etl._fold_deliveries(make_interval(secs => 86400 * etl._kept_days('runs_days'))), etl._fold_runs(make_interval(secs => 86400 * etl._kept_days('runs_days')));
-  report := jsonb_build_object('rows', rows, 'runs', runs, 'audit', audit, 'more', NOT ended OR greatest(runs, audit) >= most)
+  report := jsonb_build_object('rows', rows, 'runs', runs, 'audit', audit, 'more', (NOT ended AND kept < 100) OR greatest(runs, audit) >= most)
     || CASE WHEN ended THEN '{}' ELSE jsonb_build_object('next', place) END
     || CASE WHEN refused IS NULL THEN '{}' ELSE jsonb_build_object('refused', refused) END;
   IF rows + runs + audit > 0 THEN

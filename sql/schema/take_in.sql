@@ -283,14 +283,14 @@ $$;
 COMMENT ON FUNCTION etl._apply_in(int, bigint, jsonb) IS 'Writes what Odoo changed into a tracked table, and keeps what both sides agree on.';
 
 -- API: Private. What is kept of the rows that were sent of a record, and the youngest of each field of those that are not: a record may
--- change a thousand times before it is looked at, and each change copies the list.
-CREATE FUNCTION etl._kept_sent(ids bigint[], OUT kept bigint[], OUT forgotten jsonb)
+-- change a thousand times before it is looked at, and each change copies the list. Looked at once in 64 rows: whoever changes them waits for it.
+CREATE FUNCTION etl._kept_sent(ids bigint[], added int, OUT kept bigint[], OUT forgotten jsonb)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   kept := ids;
   forgotten := '{}';
-  IF cardinality(ids) > 64 THEN
+  IF cardinality(ids) > 64 AND cardinality(ids) / 64 > (cardinality(ids) - added) / 64 THEN
     WITH old AS MATERIALIZED (SELECT o.id, o.status, o.payload FROM ops.odoo_outbox o WHERE o.id = ANY (ids [:cardinality(ids) - 64]))
     SELECT ARRAY(SELECT w.id FROM (SELECT o.id FROM old o WHERE o.status NOT IN ('done', 'cancelled') ORDER BY o.id DESC LIMIT 1000) w ORDER BY w.id) || ids [cardinality(ids) - 63:],
       (SELECT coalesce(jsonb_object_agg(k, o.id ORDER BY o.id), '{}') FROM old o CROSS JOIN LATERAL jsonb_object_keys(o.payload) k WHERE o.status = 'done')
@@ -298,7 +298,7 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION etl._kept_sent(bigint[]) IS 'What is kept of the rows that were sent of a record.';
+COMMENT ON FUNCTION etl._kept_sent(bigint[], int) IS 'What is kept of the rows that were sent of a record.';
 
 -- API: Private. Rows that a track's triggers enqueued, noted with their records.
 CREATE FUNCTION etl._note_sent(track int, prefix text, ids bigint[]) RETURNS void
@@ -307,7 +307,7 @@ AS $$
   INSERT INTO etl.images AS i (track, digest, record_key, sent)
     SELECT $1, md5(o.record_key)::uuid, o.record_key, array_agg(o.id ORDER BY o.id) FROM ops.odoo_outbox o
     WHERE o.id = ANY ($3) AND starts_with(o.record_key, $2) GROUP BY o.record_key ORDER BY o.record_key
-    ON CONFLICT ON CONSTRAINT images_pkey DO UPDATE SET (sent, forgotten) = (SELECT k.kept, i.forgotten || k.forgotten FROM etl._kept_sent(i.sent || excluded.sent) k)
+    ON CONFLICT ON CONSTRAINT images_pkey DO UPDATE SET (sent, forgotten) = (SELECT k.kept, i.forgotten || k.forgotten FROM etl._kept_sent(i.sent || excluded.sent, cardinality(excluded.sent)) k)
 $$;
 COMMENT ON FUNCTION etl._note_sent(int, text, bigint[]) IS 'Notes what was enqueued of two-way records.';
 

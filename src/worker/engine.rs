@@ -479,9 +479,9 @@ impl Engine {
         }
         if let Some(target) = lane.target().cloned() {
             lane.probing = true;
-            let connection = name.to_owned();
+            let (connection, number) = (name.to_owned(), lane.target_number);
             self.pool
-                .submit(move |emit| emit(job::probe(connection, &target)));
+                .submit(move |emit| emit(job::probe(connection, number, &target)));
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ pub enum Finished {
     },
     Probed {
         connection: String,
+        /// Which of the lane's targets was asked.
+        target: u64,
         result: Result<(), Failure>,
     },
     /// When the keys of the connection's user end.
@@ -59,7 +61,7 @@ pub struct Sent {
 }
 
 /// Asks whether the endpoint answers and lets us in.
-pub fn probe(connection: String, target: &Target) -> Finished {
+pub fn probe(connection: String, number: u64, target: &Target) -> Finished {
     let result = catch_unwind(AssertUnwindSafe(|| match target {
         Target::Odoo(client) => odoo::probe(client),
         Target::Channel(channel) => channel.probe(),
@@ -70,7 +72,11 @@ pub fn probe(connection: String, target: &Target) -> Finished {
             "the probe failed inside pg_etl",
         ))
     });
-    Finished::Probed { connection, result }
+    Finished::Probed {
+        connection,
+        target: number,
+        result,
+    }
 }
 
 /// Asks how long the keys of the connection's user last.

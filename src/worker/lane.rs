@@ -70,6 +70,8 @@ pub struct Lane {
     made_from: Option<MadeFrom>,
     /// When it last answered or failed; at first, when it came to be known. `None`: it was set anew, and is asked at once.
     pub heard_at: Option<Instant>,
+    /// Counts what it was made from, so that an answer to the one before is known as such.
+    pub target_number: u64,
     /// When what it was made from was refused; `None`: not that anybody knows.
     pub refused_at: Option<Instant>,
     /// How much the endpoint bears.
@@ -99,6 +101,7 @@ impl Lane {
             counted: 0,
             made_from: None,
             heard_at: Some(Instant::now()),
+            target_number: 0,
             refused_at: None,
             pace: Pace::default(),
             line: Line::default(),
@@ -260,6 +263,7 @@ impl Lane {
     fn become_ready(&mut self, target: Target, from: MadeFrom) {
         self.counted = 0;
         self.refused_at = None;
+        self.target_number += 1;
         self.keys_at = Some(Instant::now() + KEYS_FIRST);
         self.target = Some(target);
         self.made_from = Some(from);

@@ -33,10 +33,8 @@ impl Engine {
             .last_ok_written
             .is_none_or(|at| at.elapsed() >= OK_EVERY);
         // A call that was on its way when it was refused says nothing of what is there now.
-        let resumes = effect == Effect::Close
-            && asked == Asked::Probe
-            && lane.look.paused
-            && lane.look.refused;
+        let resumes =
+            failure.is_none() && asked == Asked::Probe && lane.look.paused && lane.look.refused;
         let nothing_new = effect == Effect::Close && lane.look.failures == 0 && !fresh && !resumes;
         if nothing_new || effect == Effect::Known {
             return Ok(());
@@ -72,10 +70,7 @@ impl Engine {
                 lesson.failures = 0;
                 lesson.throttle = Some(wait.as_secs_f64());
             }
-            Effect::Pause { reason } => {
-                lesson.pause = Some(reason.clone());
-                lane.refused_at = Some(Instant::now());
-            }
+            Effect::Pause { reason } => lesson.pause = Some(reason.clone()),
         }
         transaction(|| connections::learn(name, &lesson))?;
         lane.look.failures = lesson.failures;

@@ -327,6 +327,19 @@ fn announce() {
     at_commit(&ANNOUNCE_AT_COMMIT);
 }
 
+/// Whether this process is one of ours.
+#[pg_extern(sql = false)]
+fn is_worker() -> bool {
+    // SAFETY: set for background workers before they run any code of an extension, and never changed; its text ends in itself.
+    unsafe {
+        pg_sys::MyBgworkerEntry.as_ref().is_some_and(|entry| {
+            std::ffi::CStr::from_ptr(entry.bgw_type.as_ptr())
+                .to_bytes()
+                .starts_with(b"pg_etl")
+        })
+    }
+}
+
 /// The workers of this database that run.
 #[pg_extern(sql = false)]
 #[allow(

@@ -108,9 +108,19 @@ impl Engine {
             lane.heard_at = Some(Instant::now());
         }
         let (connection, id, outcomes, call) = match finished {
-            Finished::Probed { connection, result } => {
+            Finished::Probed {
+                connection,
+                target,
+                result,
+            } => {
                 if let Some(lane) = self.lanes.get_mut(&connection) {
                     lane.probing = false;
+                    let is_refused = result
+                        .as_ref()
+                        .is_err_and(|failure| failure.class == ErrorClass::Misconfigured);
+                    if is_refused && target == lane.target_number {
+                        lane.refused_at = Some(Instant::now());
+                    }
                     lane.walk.reopen();
                 }
                 return Some((

@@ -92,9 +92,9 @@ impl Upkeep {
         if self.retain_at <= now {
             self.retain_at = now + RETAIN_EVERY;
             let after = self.retain_after;
-            attempt(transaction(|| apply_retention(after)).map(|more| {
-                self.retain_after = more.unwrap_or(0);
-                if more.is_some() {
+            attempt(transaction(|| apply_retention(after)).map(|(more, next)| {
+                self.retain_after = next;
+                if more {
                     self.retain_at = now;
                 }
             }));
@@ -119,11 +119,12 @@ fn call(query: &str) {
     Spi::run(query).unwrap_or_else(|error| crate::error::spi_failed(error));
 }
 
-/// Where to go on; `None`: there is no more of it.
-fn apply_retention(after: i64) -> Option<i64> {
-    let next = Spi::get_one_with_args::<i64>(
-        "SELECT CASE WHEN (r -> 'more')::bool THEN coalesce((r -> 'next')::bigint, 0) END FROM etl.apply_retention($1, $2) r",
+/// Whether there is more of it now, and where the next call begins.
+fn apply_retention(after: i64) -> (bool, i64) {
+    let said = Spi::get_two_with_args::<bool, i64>(
+        "SELECT (r -> 'more')::bool, coalesce((r -> 'next')::bigint, 0) FROM etl.apply_retention($1, $2) r",
         &[MOST_DELETED.into(), after.into()],
     );
-    next.unwrap_or_else(|error| crate::error::spi_failed(error))
+    let (more, next) = said.unwrap_or_else(|error| crate::error::spi_failed(error));
+    (more == Some(true), next.unwrap_or(0))
 }

@@ -74,7 +74,8 @@ impl Channel {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Whether something answers there. Of HTTP any answer will do but that it cannot: there is no request that shows more and tells nobody.
+    /// Whether something answers there. Of HTTP any answer will do but a proxy's that nothing does: there is no request that shows more
+    /// and tells nobody, and many take no other than POST.
     pub fn probe(&self) -> Result<(), Failure> {
         let _answers = http::until_end();
         if self.options.kind == Kind::Smtp {
@@ -83,7 +84,7 @@ impl Channel {
         let url = self.options.origin();
         let response = self.exchange(Method::Get, &url, Vec::new(), Vec::new())?;
         match response.status {
-            429 | 500..=599 => self.judge(&response),
+            429 | 502 | 504 => self.judge(&response),
             _ => Ok(()),
         }
     }

@@ -258,8 +258,12 @@ fn what_a_channel_answers_says_what_becomes_of_the_rows() {
         [(10, Some(ErrorClass::Unreachable))]
     );
     assert!(nobody.probe().is_err());
-    // What answers is there, but what says that it cannot is not.
-    for (answer, is_well) in [("404 Not Found\r\n\r\n", true), ("503 Busy\r\n\r\n", false)] {
+    // What answers is there, but a proxy alone is not.
+    for (answer, is_well) in [
+        ("404 Not Found\r\n\r\n", true),
+        ("501 Not Implemented\r\n\r\n", true),
+        ("502 Bad Gateway\r\n\r\n", false),
+    ] {
         let ear = Ear::new(&[answer]).unwrap();
         let hook = channel(Kind::Webhook, ear.url(), json!({}), None);
         assert_eq!(hook.probe().is_ok(), is_well, "{answer}");

@@ -451,7 +451,12 @@ fn version_of(response: &Response) -> Result<(i64, String), Failure> {
             "The connection's url names the server itself, without /web or /odoo behind it.",
         )
     };
-    if response.status >= 500 || response.status == 429 {
+    if response.status == 429 {
+        let mut throttled = Failure::new(ErrorClass::Throttled, "HTTP 429 to /web/version");
+        throttled.retry_after = response.retry_after;
+        return Err(throttled);
+    }
+    if response.status >= 500 {
         return Err(unreachable());
     }
     if response.status != 200 {

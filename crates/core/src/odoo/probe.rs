@@ -18,8 +18,21 @@ const RIGHTS: [&str; 4] = ["read", "create", "write", "unlink"];
 /// The first step needs no credentials and costs Odoo next to nothing: a dead server is not asked for more.
 pub fn probe(client: &Client) -> Result<(), Failure> {
     let _answers = http::until_end();
-    client.version()?;
+    version(client)?;
     client.run(&whoami()).map(drop)
+}
+
+/// A proxy may let only the protocol's own path through; with a fixed protocol the version is not needed.
+fn version(client: &Client) -> Result<(), Failure> {
+    match client.version() {
+        Err(failure)
+            if failure.class == ErrorClass::Misconfigured
+                && client.endpoint().protocol != ProtocolChoice::Auto =>
+        {
+            Ok(())
+        }
+        answer => answer.map(drop),
+    }
 }
 
 /// Reaches, authenticates, and names the rights that are missing on `models` (`res.partner` where none is given):
@@ -50,14 +63,7 @@ pub fn test_connection(client: &Client, models: &[&str]) -> Value {
 }
 
 fn test(client: &Client, models: &[&str], report: &mut Map<String, Value>) -> Result<(), Failure> {
-    match client.version() {
-        Ok(_) => {}
-        // A proxy may let only the protocol's own path through; with a fixed protocol the version is not needed.
-        Err(failure)
-            if failure.class == ErrorClass::Misconfigured
-                && client.endpoint().protocol != ProtocolChoice::Auto => {}
-        Err(failure) => return Err(failure),
-    }
+    version(client)?;
     let started = Instant::now();
     let context = client.run(&whoami())?;
     let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
