@@ -10,9 +10,8 @@ use pg_etl_core::breaker::Asked;
 use pg_etl_core::outbox::walk::{BLOCKED, RETRY};
 use pg_etl_core::outbox::{Found, OutboundConfig};
 
-use super::claiming::prepare;
 use super::intake::Duties;
-use super::job::{self, Finished, Job};
+use super::job::{Finished, Job};
 use super::lane::Lane;
 use super::learning::Teaches;
 use super::owner;
@@ -265,13 +264,6 @@ impl Engine {
         Ok(next.unwrap_or(Duration::MAX).min(gucs::poll_interval()))
     }
 
-    /// How long until an Odoo that nobody calls is asked how it is.
-    fn next_question(&self) -> Option<Duration> {
-        let at = self.lanes.values().filter_map(Lane::asks_at).min()?;
-        let wait = at.saturating_duration_since(Instant::now());
-        self.duties.upkeep.then_some(wait)
-    }
-
     /// Whether the answers that came so far are to be written down now.
     fn must_write(&mut self) -> bool {
         let due = || self.unsettled.iter().filter(|part| part.is_due());
@@ -457,33 +449,6 @@ impl Engine {
             });
         }
         lane.line.start(&mut self.pool);
-    }
-
-    /// Asks an endpoint how it is: whether one that was dead is there again, and whether one that nobody called still is.
-    fn probe(&mut self, name: &str) -> Result<(), Aborted> {
-        let watches = self.duties.upkeep;
-        let is_due = |lane: &&mut Lane| {
-            let asks = lane.asks_at().filter(|_| watches);
-            lane.wants_probe() || asks.is_some_and(|at| at <= Instant::now())
-        };
-        let Some(lane) = self.lanes.get_mut(name).filter(is_due) else {
-            return Ok(());
-        };
-        lane.heard_at = Some(Instant::now());
-        match transaction(|| prepare(lane))? {
-            // What paused it is said already.
-            Err(_) if lane.look.paused => return Ok(()),
-            Ok(()) if lane.is_still_refused() => return Ok(()),
-            Ok(()) => {}
-            Err(failure) => return self.learn(name, Asked::Probe, Some(&failure)),
-        }
-        if let Some(target) = lane.target().cloned() {
-            lane.probing = true;
-            let (connection, number) = (name.to_owned(), lane.target_number);
-            self.pool
-                .submit(move |emit| emit(job::probe(connection, number, &target)));
-        }
-        Ok(())
     }
 
     /// Writes down the counts of the run, about once a second. Whoever holds the run's row delays them and nothing else.

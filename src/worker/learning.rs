@@ -1,4 +1,4 @@
-//! What answers say about a connection: its circuit, its pauses, how long its keys last.
+//! How a connection is: what it is asked, and what answers say about its circuit, its pauses, how long its keys last.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,10 @@ use pg_etl_core::breaker::{self, Asked, Effect};
 use pg_etl_core::failure::{ErrorClass, Failure};
 use pg_etl_core::outbox::Outcome;
 
+use super::claiming::prepare;
 use super::engine::Engine;
 use super::job;
-use super::lane::OPEN_AT;
+use super::lane::{Lane, OPEN_AT};
 use super::session::{Aborted, transaction};
 use crate::connections::store::{self as connections, Lesson};
 
@@ -91,6 +92,40 @@ impl Engine {
             lane.last_ok_written = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// Asks an endpoint how it is: whether one that was dead is there again, and whether one that nobody called still is.
+    pub(super) fn probe(&mut self, name: &str) -> Result<(), Aborted> {
+        let watches = self.duties.upkeep;
+        let is_due = |lane: &&mut Lane| {
+            let asks = lane.asks_at().filter(|_| watches);
+            lane.wants_probe() || asks.is_some_and(|at| at <= Instant::now())
+        };
+        let Some(lane) = self.lanes.get_mut(name).filter(is_due) else {
+            return Ok(());
+        };
+        lane.heard_at = Some(Instant::now());
+        match transaction(|| prepare(lane))? {
+            // What paused it is said already.
+            Err(_) if lane.look.paused => return Ok(()),
+            Ok(()) if lane.is_still_refused() => return Ok(()),
+            Ok(()) => {}
+            Err(failure) => return self.learn(name, Asked::Probe, Some(&failure)),
+        }
+        if let Some(target) = lane.target().cloned() {
+            lane.probing = true;
+            let (connection, number) = (name.to_owned(), lane.target_number);
+            self.pool
+                .submit(move |emit| emit(job::probe(connection, number, &target)));
+        }
+        Ok(())
+    }
+
+    /// How long until an Odoo that nobody calls is asked how it is.
+    pub(super) fn next_question(&self) -> Option<Duration> {
+        let at = self.lanes.values().filter_map(Lane::asks_at).min()?;
+        let wait = at.saturating_duration_since(Instant::now());
+        self.duties.upkeep.then_some(wait)
     }
 
     /// Asks, a few times a day, how long the keys of the connection's user last, and writes down what was answered. Whoever may not
