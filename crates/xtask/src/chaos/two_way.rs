@@ -229,9 +229,9 @@ fn in_step(arena: &Arena, records: usize, wins: Wins) -> Result<BTreeMap<i64, i6
     let wins = json!(wins);
     db.batch_execute(&format!(
         "CREATE TABLE customers (id bigint PRIMARY KEY, title text NOT NULL{columns});
-         CREATE TABLE seen (value text NOT NULL);
+         CREATE TABLE public.seen (value text NOT NULL);
          CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-           INSERT INTO seen SELECT e.value FROM jsonb_each_text(to_jsonb(new)) e WHERE e.value LIKE 'O%'; RETURN new; END $$;
+           INSERT INTO public.seen SELECT e.value FROM jsonb_each_text(to_jsonb(new)) e WHERE e.value LIKE 'O%'; RETURN new; END $$;
          CREATE TRIGGER see AFTER UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION see();
          INSERT INTO customers SELECT n, '{MARK}' || n{initial} FROM generate_series(1, {records}) n;
          SELECT etl.mirror('res.partner', domain => '[[\"name\", \"like\", \"{MARK}\"]]', options => '{{\"every_seconds\": 1, \"overlap_seconds\": 120}}');
