@@ -191,13 +191,15 @@ ALTER FUNCTION etl.test_alert(text) OWNER TO etl_worker;
 -- API: Public.
 CREATE FUNCTION etl.check_alerts() RETURNS jsonb
   LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
+  -- The worker's look is waited for; what somebody leaves open is not.
+  SET lock_timeout = '2s'
   AS 'MODULE_PATHNAME', 'check_alerts_wrapper';
 COMMENT ON FUNCTION etl.check_alerts() IS
   'Looks at the health report and puts messages into the outbox: {"opened","resolved","messages"}. The worker does it by itself, twice a minute; without one, or to be told that it is dead, let pg_cron call it, and etl.drain_outbox().';
 ALTER FUNCTION etl.check_alerts() OWNER TO etl_worker;
 
--- API: Private. What etl.check_alerts() decides by; NULL: there is nothing to decide, or somebody else is at it.
-CREATE FUNCTION etl._alert_state() RETURNS jsonb
+-- API: Private. What etl.check_alerts() decides by; NULL: there is nothing to decide, or somebody else is at it and is not waited for.
+CREATE FUNCTION etl._alert_state(waits bool) RETURNS jsonb
   LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on
 AS $$
 BEGIN
@@ -206,7 +208,7 @@ BEGIN
   ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
     -- What another look has told meanwhile would be told again.
     RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state', MESSAGE = 'alerts are looked at in read committed transactions only', HINT = 'SET default_transaction_isolation = ''read committed'';';
-  ELSIF NOT etl._take_turn(2, false) THEN
+  ELSIF NOT etl._take_turn(2, waits) THEN
     RETURN NULL;
   END IF;
   -- A statement of its own: what another one has told before it let the lock go is seen.
@@ -219,8 +221,8 @@ BEGIN
       FROM etl.alerts a WHERE a.resolved_at IS NULL OR a.told <> '{}'), '[]'));
 END
 $$;
-COMMENT ON FUNCTION etl._alert_state() IS 'The rules, and the alerts whose end not everybody knows.';
-ALTER FUNCTION etl._alert_state() OWNER TO etl_worker;
+COMMENT ON FUNCTION etl._alert_state(bool) IS 'The rules, and the alerts whose end not everybody knows.';
+ALTER FUNCTION etl._alert_state(bool) OWNER TO etl_worker;
 
 -- API: Private. Writes down what was decided, and puts the messages into the outbox, in one transaction.
 CREATE FUNCTION etl._apply_alerts(step jsonb) RETURNS jsonb

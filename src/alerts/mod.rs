@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::error::{complain, spi_failed};
 
-/// Looks, decides, and puts messages into the outbox. `None`: no rule, and nothing whose end is to be told; or somebody else is at it.
-/// Inside a transaction.
-pub fn check() -> Option<Value> {
-    let state = Spi::get_one::<pgrx::JsonB>("SELECT etl._alert_state()");
+/// Looks, decides, and puts messages into the outbox. `None`: no rule, and nothing whose end is to be told; or somebody else is at it, and
+/// is not waited for. Inside a transaction.
+pub fn check(waits: bool) -> Option<Value> {
+    let state =
+        Spi::get_one_with_args::<pgrx::JsonB>("SELECT etl._alert_state($1)", &[waits.into()]);
     let state = state.unwrap_or_else(|error| spi_failed(error))?.0;
     let state: State = serde_json::from_value(state).unwrap_or_else(|error| {
         complain(
@@ -65,7 +66,7 @@ pub fn are_expected() -> bool {
 fn check_alerts() -> pgrx::JsonB {
     crate::setup::must_be_set_up();
     let nothing = || json!({"opened": 0, "resolved": 0, "messages": 0});
-    pgrx::JsonB(check().unwrap_or_else(nothing))
+    pgrx::JsonB(check(true).unwrap_or_else(nothing))
 }
 
 /// What components of the health report are called.

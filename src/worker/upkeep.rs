@@ -83,7 +83,7 @@ impl Upkeep {
         }
         if self.has_alerts && self.alerted_at.is_none_or(|at| at + ALERTS_AT_LEAST <= now) {
             self.alerted_at = Some(now);
-            attempt(transaction(crate::alerts::check).map(drop));
+            attempt(transaction(|| crate::alerts::check(false)).map(drop));
         }
         if is_idle && self.recount_at <= now {
             self.recount_at = now + RECOUNT_EVERY;
