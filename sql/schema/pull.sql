@@ -240,8 +240,9 @@ BEGIN
   UPDATE etl.pulls q SET owner = $3, run_id = run, mode = _begin_pull.mode, floor = _begin_pull.floor, done_to = 0, started_at = clock_timestamp(),
     was_asked = q.asked_at IS NOT NULL AND _begin_pull.mode <> 'verify',
     verify_asked_at = CASE WHEN _begin_pull.mode <> 'verify' THEN q.verify_asked_at END,
-    asked_at = CASE WHEN _begin_pull.mode = 'verify' OR (_begin_pull.mode = 'reconcile' AND q.asked_mode = 'changes') THEN q.asked_at END,
-    asked_mode = CASE WHEN _begin_pull.mode = 'verify' OR (_begin_pull.mode = 'reconcile' AND q.asked_mode = 'changes') THEN q.asked_mode END,
+    -- Ids are compared first; what was asked for comes after it, and whoever asked for that alone may not have been the only one.
+    asked_at = CASE WHEN _begin_pull.mode IN ('verify', 'reconcile') THEN q.asked_at END,
+    asked_mode = CASE _begin_pull.mode WHEN 'verify' THEN q.asked_mode WHEN 'reconcile' THEN CASE WHEN q.asked_at IS NOT NULL THEN 'changes' END END,
     read = 0, inserted = 0, updated = 0, deleted = 0, hidden = 0
     WHERE q.connection = $1 AND q.model = $2;
   RETURN NEXT;
